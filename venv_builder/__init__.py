@@ -1,0 +1,4 @@
+"""Environments for measured projects: build, cache, restore, verify, repair.
+
+Usable alone; knows nothing of coverage, jobs or Gerrit.
+"""
