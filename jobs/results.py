@@ -1,0 +1,205 @@
+"""What a job hands back: frozen values that hold counts and line sets, never percentages.
+
+Pure: imports nothing that does I/O. Rounding is for display only, and always down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from fractions import Fraction
+from pathlib import Path
+
+
+class Kind(StrEnum):
+    """Whether a result is a branch's baseline or an unmerged change that forks off one."""
+
+    BASELINE = "baseline"
+    CHANGE = "change"
+
+
+class Select(StrEnum):
+    """How tests are chosen: those of changed test files, or all of them."""
+
+    CHANGED = "changed"
+    ALL = "all"
+
+
+class Status(StrEnum):
+    """The outcome of one test, as subunit tells it; CRASHED never reported an end."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    EXPECTED_FAILURE = "xfail"
+    UNEXPECTED_SUCCESS = "uxsuccess"
+    CRASHED = "crashed"
+
+
+class FaultKind(StrEnum):
+    """Whose fault it is; the values are part of the machine contract."""
+
+    TEST = "test"
+    ENVIRONMENT = "environment"
+    IMPORT = "import"
+    CRASH = "crash"
+    TIME = "time"
+    COMPANY = "company"
+    DATA = "data"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """Statements of one or many files: how many there are, run, and excluded by settings.
+
+    `branches` and `branches_covered` stay 0 unless the project measures branches.
+    """
+
+    statements: int = 0
+    covered: int = 0
+    excluded: int = 0
+    branches: int = 0
+    branches_covered: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            statements=self.statements + other.statements,
+            covered=self.covered + other.covered,
+            excluded=self.excluded + other.excluded,
+            branches=self.branches + other.branches,
+            branches_covered=self.branches_covered + other.branches_covered,
+        )
+
+    @property
+    def share(self) -> Fraction | None:
+        """Exact covered share of statements in 0..1; None where there are no statements."""
+        return Fraction(self.covered, self.statements) if self.statements else None
+
+    def to_target(self, target: Fraction) -> int:
+        """Statements that still have to be covered to reach `target` (a share in 0..1)."""
+        needed = -((-self.statements * target.numerator) // target.denominator)
+        return max(0, needed - self.covered)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileMeasure:
+    """One file's counts and the 1-based first lines of its statements that did not run."""
+
+    path: str
+    counts: Counts
+    missing: tuple[int, ...] = ()
+    vendored: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """All measured files of one commit, sorted by path; own and vendored code apart."""
+
+    files: tuple[FileMeasure, ...]
+
+    @property
+    def total(self) -> Counts:
+        """The project's own code, vendored files left out."""
+        return add_up(file.counts for file in self.files if not file.vendored)
+
+    @property
+    def vendored(self) -> Counts:
+        """Vendored (copied) code alone."""
+        return add_up(file.counts for file in self.files if file.vendored)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """One test that ran: id as stestr prints it, status, wall seconds, traceback if any."""
+
+    test: str
+    status: Status
+    seconds: float = 0.0
+    details: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """Something that went wrong: one sentence that names it, one that names the way out."""
+
+    kind: FaultKind
+    subject: str
+    sentence: str
+    advice: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TestCounts:
+    """How many tests ran now (by outcome), were carried from a base, or left out."""
+
+    __test__ = False
+
+    run: int = 0
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    carried: int = 0
+    deselected: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Before:
+    """The base's counts, own and vendored."""
+
+    total: Counts
+    vendored: Counts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobResult:
+    """Everything that one job found out; `snapshot` is a coverage.py data file on disk.
+
+    `carried` maps a commit to the number of tests whose data was last executed there.
+    `complete` is False when the figure rests on failed imports, a crash or a timeout: such a
+    result never becomes a baseline. `seconds` is wall time per stage, `cpu_seconds` the whole
+    user and system time of the measured processes and of covtrack itself.
+    """
+
+    project: str
+    branch: str
+    commit: str
+    subject: str
+    committed_at: datetime
+    base: str | None
+    select: Select
+    kind: Kind
+    tests: TestCounts
+    measurement: Measurement
+    before: Before | None
+    faults: tuple[Fault, ...]
+    outcomes: tuple[Outcome, ...]
+    carried: Mapping[str, int]
+    complete: bool
+    snapshot: Path
+    recorder: str
+    environment: str
+    notes: tuple[str, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    cpu_seconds: float = 0.0
+
+
+def add_up(counts: Iterable[Counts]) -> Counts:
+    """The sum of all counts."""
+    return sum(counts, Counts())
+
+
+def count_outcomes(outcomes: Iterable[Outcome], *, carried: int, deselected: int) -> TestCounts:
+    """Tally outcomes; crashed tests and unexpected successes count as failed."""
+    statuses = [outcome.status for outcome in outcomes]
+    skipped = statuses.count(Status.SKIPPED)
+    passed = statuses.count(Status.PASSED) + statuses.count(Status.EXPECTED_FAILURE)
+    return TestCounts(
+        run=len(statuses),
+        passed=passed,
+        failed=len(statuses) - passed - skipped,
+        skipped=skipped,
+        carried=carried,
+        deselected=deselected,
+    )
