@@ -20,7 +20,7 @@ from venv_builder.errors import InfrastructureError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completed:
-    """A command that ended: exit status (−N for signal N), output as text, wall seconds."""
+    """A command that ended: exit status (-N for signal N), output as text, wall seconds."""
 
     argv: tuple[str, ...]
     status: int
@@ -46,7 +46,7 @@ def run_command(
     """Run `argv` to its end in a process group of its own and return what it did.
 
     `env` replaces the whole environment when given. At `timeout` seconds the group is killed
-    and the status is −9. Raises InfrastructureError if the program cannot be started.
+    and the status is -9. Raises InfrastructureError if the program cannot be started.
     """
     words = tuple(str(word) for word in argv)
     start = monotonic()
@@ -123,7 +123,7 @@ class ProcessGroup:
     cpu_seconds: float = field(default=0.0)
 
     def poll(self) -> int | None:
-        """The exit status (−N for signal N), or None while it runs."""
+        """The exit status (-N for signal N), or None while it runs."""
         if self.status is None:
             pid, code, usage = os.wait4(self.pid, os.WNOHANG)
             if pid:
