@@ -1,0 +1,141 @@
+"""A job's environment: what the tree declares, the shared env for it, the tree's own metadata."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from jobs.confinement import Confinement
+from jobs.project import ProjectSettings
+from venv_builder import (
+    Declared,
+    Environment,
+    EnvironmentCache,
+    Interpreter,
+    Need,
+    Overlay,
+    pick_interpreter,
+    read_declarations,
+    write_overlay,
+)
+from venv_builder.errors import InfrastructureError
+from venv_builder.processes import Completed
+from venv_builder.progress import Listener
+
+DECLARING = ("tox.ini", "setup.cfg", "pyproject.toml", "setup.py", "toxfile.py", "tox.toml")
+TOX_TIMEOUT = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """An environment ready to run a tree's tests in."""
+
+    environment: Environment
+    overlay: Overlay
+    declared: Declared
+    need: Need
+    interpreter: Interpreter
+
+
+def prepare_environment(
+    tree: Path,
+    blobs: Mapping[str, str],
+    settings: ProjectSettings,
+    *,
+    cache: EnvironmentCache,
+    kept: Path,
+    scratch: Path,
+    beside: Sequence[Need],
+    version: str | None,
+    listener: Listener,
+) -> Prepared:
+    """Read what the tree declares (once per content, kept below `kept`), get its environment.
+
+    `beside` are the other projects' needs: one environment serves all that resolve together.
+    Raises BuildError if nothing resolves or installs.
+    """
+    interpreter = pick_interpreter(settings.python)
+    declared = _declare(tree, blobs, settings, interpreter, kept=kept, scratch=scratch)
+    need = Need(
+        project=settings.name,
+        requirements=tuple(sorted({*declared.requirements, *settings.extra_packages})),
+        constraints=declared.constraints,
+    )
+    environment = cache.obtain(need, beside=beside, interpreter=interpreter, listener=listener)
+    overlay = write_overlay(tree, scratch / "overlay", version=version, python=environment.python)
+    return Prepared(
+        environment=environment,
+        overlay=overlay,
+        declared=declared,
+        need=need,
+        interpreter=interpreter,
+    )
+
+
+def _declare(
+    tree: Path,
+    blobs: Mapping[str, str],
+    settings: ProjectSettings,
+    interpreter: Interpreter,
+    *,
+    kept: Path,
+    scratch: Path,
+) -> Declared:
+    """What the tree declares; tox is asked only if a file that it may read has changed."""
+    inputs = {
+        path: blob
+        for path, blob in blobs.items()
+        if path in DECLARING or (path.endswith((".txt", ".in")) and "requirements" in path)
+    }
+    asked = [settings.tox_env, settings.constraints, settings.extras, settings.requirements]
+    key = hashlib.sha256(
+        json.dumps([sorted(inputs.items()), asked, interpreter.version]).encode()
+    ).hexdigest()[:32]
+    file = kept / f"{key}.json"
+    if (known := _read_declared(file)) is not None:
+        return known
+    confinement = Confinement(scratch=scratch, memory=None, writable=())
+
+    def run(argv: Sequence[str | Path], env: Mapping[str, str]) -> Completed:
+        clean = confinement.environment((interpreter.path.parent,), env)
+        return confinement.run(argv, cwd=tree, env=clean, timeout=TOX_TIMEOUT)
+
+    declared = read_declarations(
+        tree,
+        interpreter=interpreter,
+        tox_env=settings.tox_env,
+        constraints=settings.constraints,
+        requirements=settings.requirements,
+        extras=settings.extras,
+        run=run,
+        downloads=kept / "constraints",
+    )
+    if not declared.notes:
+        _write_declared(file, declared)
+    return declared
+
+
+def _read_declared(file: Path) -> Declared | None:
+    try:
+        stored: dict[str, Any] = json.loads(file.read_text())
+        lists = {name: tuple(v) if isinstance(v, list) else v for name, v in stored.items()}
+        return Declared(**lists)
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _write_declared(file: Path, declared: Declared) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        new = file.with_suffix(".new")
+        new.write_text(json.dumps(asdict(declared)))
+        new.replace(file)
+    except OSError as error:
+        raise InfrastructureError(
+            f"{file.parent} cannot be written: {error.strerror}.",
+            advice="Make room, or set another state folder in covtrack.toml.",
+        ) from error

@@ -1,0 +1,151 @@
+"""Runs what was selected, beside it the parser, and tells apart what went wrong."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from jobs.company import Company, tell_company_apart
+from jobs.faults import Context, classify_failure, unparsed_faults, worker_faults
+from jobs.ground import Ground
+from jobs.importing import plan_imports
+from jobs.outcomes import read_outcomes
+from jobs.parsing import ParsedTree, TreeParser
+from jobs.request import Request
+from jobs.results import Fault, Outcome, Status
+from jobs.runner import Runner, WorkerResult, plan_workers
+from jobs.selection import Selection
+from jobs.snapshot import TestRecord
+from jobs.statements import StatementCache
+from jobs.system_packages import packages_mentioning
+from jobs.worktree import Worktree
+from venv_builder.progress import Listener
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ran:
+    """What the test run left."""
+
+    workers: tuple[WorkerResult, ...]
+    outcomes: tuple[Outcome, ...]
+    parsed: ParsedTree
+
+    @property
+    def recorder(self) -> str:
+        """What recorded the tests that ran now, "none" where none ran."""
+        names = (str(worker.report.get("recorder", "")) for worker in self.workers)
+        return next(filter(None, names), "none")
+
+
+def start_parser(request: Request, ground: Ground) -> TreeParser:
+    cache = StatementCache(request.places.kept / "statements.sqlite")
+    parser = TreeParser(cache, ground.key, ground.blobs, request.places.scratch / "parse")
+    parser.start(ground.around)
+    return parser
+
+
+def run_selected(
+    request: Request,
+    ground: Ground,
+    selection: Selection,
+    known: Mapping[str, TestRecord],
+    parser: TreeParser,
+    listener: Listener,
+) -> Ran:
+    settings = request.settings
+    seconds: dict[str, float] = {}
+    for record in known.values():
+        seconds[record.module] = seconds.get(record.module, 0.0) + record.seconds
+    parallel, serial = plan_workers(
+        selection.run,
+        seconds,
+        workers=settings.workers or os.cpu_count() or 1,
+        serial=settings.serial,
+        group_regex=ground.layout.group_regex,
+    )
+    names = {module.name for module in selection.run}
+    total = sum(record.module in names for record in known.values()) or None
+    runner = Runner(request.places.scratch / "run", ground.around, listener)
+    deadline = time.monotonic() + settings.timeout
+    results = runner.run(parallel, timeout=settings.timeout, total=total)
+    if serial:
+        results += runner.run(serial, timeout=max(1.0, deadline - time.monotonic()))
+    outcomes = read_outcomes([r.stream for r in results], request.places.stestr)
+    parsed = parser.finish()
+    imports = plan_imports(
+        ground.diff,
+        parsed,
+        base=request.base.snapshot if request.base and selection.carry else None,
+        fresh=[path for result in results for path in result.data],
+        old=StatementCache(request.places.kept / "statements.sqlite"),
+        key=ground.key,
+        modules=ground.modules,
+        top_dir=ground.layout.top_dir,
+    )
+    if imports:
+        results += runner.run([imports], timeout=max(1.0, deadline - time.monotonic()))
+    return Ran(workers=results, outcomes=outcomes, parsed=parsed)
+
+
+def find_faults(
+    request: Request,
+    ground: Ground,
+    ran: Ran,
+    known: Mapping[str, TestRecord],
+    listener: Listener,
+) -> tuple[Fault, ...]:
+    own = {path.partition("/")[0].removesuffix(".py") for path in ground.blobs}
+    bindep = request.mirror.read(request.commit.sha, "bindep.txt") or ""
+    context = Context(
+        project=request.settings.name,
+        is_own=own.__contains__,
+        system=lambda word: packages_mentioning(word, bindep),
+    )
+    faults = [
+        fault
+        for worker in ran.workers
+        for fault in worker_faults(worker, _of(worker, ran.outcomes), request.settings.timeout)
+    ]
+    failed = [o for o in ran.outcomes if o.status in (Status.FAILED, Status.UNEXPECTED_SUCCESS)]
+    company = Company(
+        runner=Runner(request.places.scratch / "again", ground.around, listener),
+        module_of=module_of(ran.workers),
+        base_root=lambda: _lay_out_base(request),
+        timeout=request.settings.timeout,
+    )
+    suspects = [o.test for o in failed if _passed_before(o.test, known)]
+    excused = tell_company_apart(suspects, company)
+    faults += excused.values()
+    faults += [classify_failure(o, context) for o in failed if o.test not in excused]
+    errors = ((path, p.error) for path, p in ran.parsed.files.items() if p.error)
+    return (*faults, *unparsed_faults((path, error or "") for path, error in errors))
+
+
+def _of(worker: WorkerResult, outcomes: Iterable[Outcome]) -> list[Outcome]:
+    mine = {test for tests in worker.tests.values() for test in tests}
+    return [outcome for outcome in outcomes if outcome.test in mine]
+
+
+def module_of(workers: Iterable[WorkerResult]) -> dict[str, str]:
+    return {
+        test: module
+        for worker in workers
+        for module, tests in worker.tests.items()
+        for test in tests
+    }
+
+
+def _passed_before(test: str, known: Mapping[str, TestRecord]) -> bool:
+    record = known.get(test)
+    return record is not None and record.status is Status.PASSED
+
+
+def _lay_out_base(request: Request) -> Path | None:
+    """The base's commit in a tree of its own; None where there is no base."""
+    if request.base is None:
+        return None
+    root = request.places.tree.with_name(request.places.tree.name + "-base")
+    Worktree(mirror=request.mirror, root=root).check_out(request.base.commit)
+    return root

@@ -1,0 +1,109 @@
+"""Parses source files as this interpreter's coverage.py does: `parse.py PLAN.json`
+
+PLAN.json: {"root", "result", "known": [paths not to parse], "also": [paths to parse even if they
+are not measured], "source": [...], "branch": bool or null}
+Result (JSON): {"universe": [measured paths], "branch": bool, "files": {path:
+{"statements": [...], "excluded": [...], "first": {line: first line of its statement},
+"functions": [[name, first, last]], "arcs": [[from, to]], "exits": {line: n}, "no_branch": [...]}
+or {"error": text}}}
+
+"universe" is what a full run would report on: every file below the project's source settings,
+omissions left out.
+"""
+
+import ast
+import json
+import os
+import sys
+
+import coverage
+from coverage.python import PythonFileReporter
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def functions_of(source):
+    """[qualified name, first line, last line] of each function; decorators are left out."""
+    found = []
+
+    def visit(node, prefix):
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                name = prefix + child.name
+                found.append([name, child.lineno, child.end_lineno, child.body[0].lineno])
+                visit(child, name + ".")
+            elif isinstance(child, ast.ClassDef):
+                visit(child, prefix + child.name + ".")
+            else:
+                visit(child, prefix)
+
+    visit(ast.parse(source), "")
+    return found
+
+
+def parse_file(path, cov):
+    reporter = PythonFileReporter(path, cov)
+    source = reporter.source()
+    statements = reporter.lines()
+    first = {}
+    for line in range(1, source.count("\n") + 2):
+        translated = reporter.translate_lines([line])
+        if translated and translated != {line}:
+            first[line] = min(translated)
+    parsed = {
+        "statements": sorted(statements),
+        "excluded": sorted(reporter.excluded_lines()),
+        "first": first,
+        "functions": functions_of(source),
+    }
+    if cov.get_option("run:branch"):
+        parsed["arcs"] = sorted(reporter.arcs())
+        parsed["exits"] = reporter.exit_counts()
+        parsed["no_branch"] = sorted(reporter.no_branch_lines())
+    return parsed
+
+
+def parse_files(paths, cov):
+    parsed = {}
+    for path in paths:
+        try:
+            parsed[path] = parse_file(path, cov)
+        except (coverage.CoverageException, SyntaxError, ValueError, RecursionError) as error:
+            parsed[path] = {"error": str(error).splitlines()[0]}
+    return parsed
+
+
+def measured_universe(cov):
+    """Paths, relative to the root, that a full run reports on even when nothing ran."""
+    cov.start()
+    cov.stop()
+    return sorted(cov.get_data().measured_files())
+
+
+def main():
+    with open(sys.argv[1]) as file:
+        plan = json.load(file)
+    sys.path[0] = HERE
+    from recorder import has_source
+
+    sys.path[0] = plan["root"]
+    cov = coverage.Coverage(data_file=None, messages=False)
+    cov.set_option("run:relative_files", True)
+    if plan["branch"] is not None:
+        cov.set_option("run:branch", plan["branch"])
+    if plan["source"] and not has_source(cov):
+        cov.set_option("run:source", plan["source"])
+    universe = measured_universe(cov)
+    wanted = (set(universe) | set(plan["also"])) - set(plan["known"])
+    result = {
+        "universe": universe,
+        "branch": bool(cov.get_option("run:branch")),
+        "files": parse_files(sorted(wanted), cov),
+    }
+    with open(plan["result"], "w") as file:
+        json.dump(result, file)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("COVERAGE_CORE", "ctrace")
+    main()

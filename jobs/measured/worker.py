@@ -1,0 +1,184 @@
+"""Runs named test modules under stestr's runner, recording: `worker.py PLAN.json`
+
+Writes subunit v2 to PLAN's "stream". The same as `python -m stestr.subunit_runner.run NAME...`,
+with a recorder around it. PLAN.json: {"root", "folder", "stream", "report", "ticks",
+"modules": [names], "only": [test ids] or null, "match": [regexes], "avoid": [regexes],
+"imports": [module names], "source": [...], "branch": bool or null, "record": bool}
+
+The report (JSON): {"recorder", "tests": {module: [ids]}, "deselected": [ids],
+"import_errors": {module: text}, "finished": bool}. One byte is added to "ticks" whenever a test ends.
+"""
+
+import functools
+import importlib
+import json
+import os
+import re
+import sys
+import traceback
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+class NamedLoader(unittest.TestLoader):
+    """Loads modules as discovery would: load_tests gets the pattern, a failed import is a test."""
+
+    def __init__(self):
+        super().__init__()
+        self.tests = {}
+
+    def loadTestsFromName(self, name, module=None):  # noqa: N802 (unittest's name)
+        from stestr.subunit_runner import program
+
+        try:
+            __import__(name)
+        except unittest.SkipTest as skip:
+            suite = unittest.loader._make_skipped_test(name, skip, self.suiteClass)
+        except Exception:
+            suite = unittest.loader._make_failed_import_test(name, self.suiteClass)
+            suite = suite[0] if isinstance(suite, tuple) else suite
+        else:
+            suite = self.loadTestsFromModule(sys.modules[name], pattern="test*.py")
+        self.tests[name] = program.list_test(suite)[0]
+        return suite
+
+
+def make_runner(recorder, ticks):
+    """stestr's runner class, with the recorder's context switched around each test."""
+    from stestr.subunit_runner import run
+
+    class ContextResult(run.AutoTimingTestResultDecorator):
+        def startTest(self, test):  # noqa: N802 (unittest's name)
+            super().startTest(test)
+            recorder.switch(test.id())
+
+        def stopTest(self, test):  # noqa: N802 (unittest's name)
+            recorder.switch("")
+            super().stopTest(test)
+            os.write(ticks, b".")
+
+    run.AutoTimingTestResultDecorator = ContextResult
+    return run.SubunitTestRunner
+
+
+class NoRecorder:
+    """Runs tests bare: for reruns that only ask for the outcome."""
+
+    name = "none"
+    context = ""
+
+    def start(self):
+        pass
+
+    def switch(self, context):
+        pass
+
+    def stop(self):
+        pass
+
+
+def make_recorder(plan):
+    if not plan["record"]:
+        return NoRecorder()
+    sys.path.insert(0, HERE)
+    import recorder as recording
+
+    sys.path.remove(HERE)
+    del sys.modules["recorder"]
+    recorder = recording.CoverageRecorder(plan["folder"], plan["source"], plan["branch"])
+    recording.attribute_imports(recorder)
+    recording.attribute_fixtures(recorder)
+    return recorder
+
+
+def import_modules(names):
+    """Import each module not loaded yet; the text of the error for those that fail."""
+    errors = {}
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except BaseException:  # other people's code: SystemExit at import is an error like any
+            errors[name] = traceback.format_exc()
+    return errors
+
+
+def run_tests(plan, recorder, report):
+    from stestr.subunit_runner import program
+
+    loader = NamedLoader()
+
+    class Program(program.TestProgram):
+        def runTests(self):  # noqa: N802 (unittest's name)
+            ids = [test for loaded in loader.tests.values() for test in loaded]
+            chosen = choose_tests(ids, plan)
+            report["tests"] = loader.tests
+            report["deselected"] = [test for test in ids if test not in chosen]
+            write_report(plan, report)
+            if report["deselected"]:
+                self.test = program.filter_by_ids(
+                    self.test, chosen | set(failed_imports(self.test))
+                )
+            super().runTests()
+
+    ticks = os.open(plan["ticks"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    with open(plan["stream"], "wb") as stream:
+        runner = functools.partial(make_runner(recorder, ticks), stdout=stream)
+        arguments = ["covtrack", *plan["modules"]]
+        Program(module=None, argv=arguments, testRunner=runner, testLoader=loader)
+
+
+def choose_tests(ids, plan):
+    """The set of test ids that the plan wants of those that were loaded."""
+    wanted = set(ids if plan["only"] is None else plan["only"])
+
+    def found(patterns, test):
+        return any(re.search(pattern, test) for pattern in patterns)
+
+    return {
+        test
+        for test in ids
+        if test in wanted
+        and (not plan["match"] or found(plan["match"], test))
+        and not found(plan["avoid"], test)
+    }
+
+
+def failed_imports(suite):
+    """Ids of the stand-ins for modules that did not import: they are told in any case."""
+    from stestr.subunit_runner import program
+
+    ids = (test.id() for test in program.iterate_tests(suite))
+    return [test for test in ids if test.startswith("unittest.loader._FailedTest.")]
+
+
+def write_report(plan, report):
+    with open(plan["report"] + ".new", "w") as file:
+        json.dump(report, file)
+    os.replace(plan["report"] + ".new", plan["report"])
+
+
+def main():
+    with open(sys.argv[1]) as file:
+        plan = json.load(file)
+    sys.argv = [sys.argv[0]]
+    sys.path[0] = plan["root"]
+    recorder = make_recorder(plan)
+    report = {"recorder": recorder.name, "tests": {}, "finished": False}
+    import stestr.subunit_runner.run  # noqa: F401 (loaded before recording begins)
+
+    recorder.start()
+    if plan["modules"]:
+        run_tests(plan, recorder, report)
+    report["import_errors"] = import_modules(plan["imports"])
+    recorder.stop()
+    report["finished"] = True
+    write_report(plan, report)
+
+
+if __name__ == "__main__":
+    main()
+    # Threads that a test left behind must not keep a finished worker alive.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)

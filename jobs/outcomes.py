@@ -1,0 +1,87 @@
+"""Subunit streams in, outcomes out; the same streams go into the stestr repository."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import subunit
+from testtools import CopyStreamResult, StreamToDict
+
+from jobs.results import Outcome, Status
+
+STATUSES = {
+    "success": Status.PASSED,
+    "fail": Status.FAILED,
+    "skip": Status.SKIPPED,
+    "xfail": Status.EXPECTED_FAILURE,
+    "uxsuccess": Status.UNEXPECTED_SUCCESS,
+}
+FAILED_IMPORT = re.compile(r"^unittest\.loader\.(?:_FailedTest|ModuleImportFailure)\.(.+)$")
+
+
+def read_outcomes(streams: Sequence[Path], repository: Path | None = None) -> tuple[Outcome, ...]:
+    """Outcomes of all tests that began, in stream order; one without an end is CRASHED.
+
+    With `repository` (a folder), the run is also added to the stestr repository there, so that
+    `stestr last`, `failing` and `slowest` work on it. A stream cut off in the middle of a packet
+    is read up to there.
+    """
+    outcomes: list[Outcome] = []
+
+    def collect(test: dict[str, Any]) -> None:
+        if test["status"] != "exists":
+            outcomes.append(_as_outcome(test))
+
+    results = [StreamToDict(collect)]
+    inserter = _open_repository(repository).get_inserter() if repository else None
+    target = CopyStreamResult([*results, *([inserter] if inserter else [])])
+    target.startTestRun()
+    try:
+        for stream in streams:
+            _replay(stream, target)
+    finally:
+        target.stopTestRun()
+    return tuple(outcomes)
+
+
+def _replay(stream: Path, target: Any) -> None:
+    if not stream.exists():
+        return
+    data = io.BytesIO(stream.read_bytes())
+    subunit.ByteStreamToStreamResult(data, non_subunit_name="stdout").run(target)
+
+
+def _open_repository(folder: Path) -> Any:
+    from stestr.repository.file import RepositoryFactory
+
+    factory = RepositoryFactory()
+    if not (folder / "format").exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        return factory.initialise(str(folder.parent / folder.name))
+    return factory.open(str(folder))
+
+
+def _as_outcome(test: dict[str, Any]) -> Outcome:
+    start, end = test["timestamps"]
+    seconds = (end - start).total_seconds() if start and end else 0.0
+    details = [
+        content.as_text()
+        for name, content in sorted(test["details"].items())
+        if content.content_type.type == "text" and name != "stdout"
+    ]
+    return Outcome(
+        test=test["id"],
+        status=STATUSES.get(test["status"], Status.CRASHED),
+        seconds=seconds,
+        details="\n".join(details),
+    )
+
+
+def failed_import(test: str) -> str | None:
+    """The module that a test id stands for when the module did not import, else None."""
+    match = FAILED_IMPORT.match(test)
+    return match[1] if match else None

@@ -1,0 +1,96 @@
+"""One project's settings, as a frozen value that a job can be handed on any machine."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from jobs.results import Select
+
+SIZE = re.compile(r"^(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?$", re.IGNORECASE)
+DURATION = re.compile(r"^(\d+(?:\.\d+)?)\s*(s|m|min|h)?$", re.IGNORECASE)
+_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+_SECONDS = {None: 1, "s": 1, "m": 60, "min": 60, "h": 3600}
+
+
+def parse_size(value: Any) -> Any:
+    """Bytes from 4096, "512M" or "4 GiB"; anything else is left for pydantic to refuse."""
+    if isinstance(value, str) and (match := SIZE.match(value.strip())):
+        return int(float(match[1]) * _UNITS[match[2].lower()])
+    return value
+
+
+def parse_duration(value: Any) -> Any:
+    """Seconds from 90, "90 s", "30 min" or "2h"."""
+    if isinstance(value, str) and (match := DURATION.match(value.strip())):
+        return float(match[1]) * _SECONDS[match[2] and match[2].lower()]
+    return value
+
+
+def parse_target(value: Any) -> Any:
+    """An exact percentage from 80, 82.5 or "82.5 %"."""
+    if isinstance(value, str):
+        value = value.strip().removesuffix("%").strip()
+    if isinstance(value, int | float | str):
+        try:
+            return Fraction(str(value))
+        except ValueError:
+            return value
+    return value
+
+
+def check_pattern(value: str) -> str:
+    """Refuse what is no regular expression."""
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise ValueError(f"{value!r} is no regular expression: {error}") from error
+    return value
+
+
+Size = Annotated[int, BeforeValidator(parse_size), Field(ge=64 * 2**20)]
+Duration = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
+Percent = Annotated[Fraction, BeforeValidator(parse_target), Field(ge=0, le=100)]
+Pattern = Annotated[str, AfterValidator(check_pattern)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/+-]*$", max_length=200)]
+
+
+class ProjectSettings(BaseModel):
+    """Settings of one project; each has the key of the same name in covtrack.toml.
+
+    `target` is a percentage; `memory` is bytes of address space per test process, `timeout`
+    seconds of wall time for all tests of a job.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    name: Name
+    git: str
+    branch: str | None = None
+    target: Percent = Fraction(80)
+    python: str | None = None
+    test_path: str | None = None
+    top_dir: str | None = None
+    tox_env: str | None = None
+    requirements: tuple[str, ...] = ()
+    extras: tuple[str, ...] = ()
+    extra_packages: tuple[str, ...] = ()
+    constraints: str | None = None
+    source: tuple[str, ...] = ()
+    branch_coverage: bool | None = None
+    vendored: tuple[str, ...] = ()
+    select: Select = Select.CHANGED
+    workers: Annotated[int, Field(ge=1, le=256)] | None = None
+    serial: tuple[Pattern, ...] = ()
+    timeout: Duration = 3600.0
+    memory: Size = 8 * 2**30
+    writable: tuple[str, ...] = ()
+    set_env: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def share(self) -> Fraction:
+        """The target as a share in 0..1."""
+        return self.target / 100

@@ -1,0 +1,289 @@
+"""All of git, through GitPython: the mirror of a project and what its commits hold.
+
+The only module that imports GitPython. A mirror is a bare repository that fetches what is new;
+nothing is ever pushed or committed from here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import git
+from git.exc import GitCommandError, InvalidGitRepositoryError, NoSuchPathError
+
+from jobs.diff import TreeDiff, parse_diff
+from venv_builder.errors import InfrastructureError, UsageError
+
+# A mirror runs no hook, no fsmonitor, no filter of the user's or of the repository's own.
+CONFIG = {
+    "core.hooksPath": "/dev/null",
+    "core.fsmonitor": "false",
+    "core.quotePath": "false",
+    "core.autocrlf": "false",
+    "gc.auto": "0",
+    "protocol.ext.allow": "never",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    """A commit: full sha, tree sha, first line of its message, committer date in UTC."""
+
+    sha: str
+    tree: str
+    parents: tuple[str, ...]
+    subject: str
+    committed_at: datetime
+
+
+def clone_root(path: Path) -> Path | None:
+    """The top folder of the git clone that holds `path`; None outside any clone."""
+    try:
+        repo = git.Repo(path, search_parent_directories=True)
+    except (InvalidGitRepositoryError, NoSuchPathError):
+        return None
+    return Path(repo.working_tree_dir) if repo.working_tree_dir else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clone:
+    """What a user's clone says of itself: its branch, whether it is shallow or has edits."""
+
+    root: Path
+    branch: str | None
+    shallow: bool
+    dirty: tuple[str, ...]
+
+
+def inspect_clone(root: Path) -> Clone:
+    """Look at the clone at `root`; raises UsageError where there is none."""
+    try:
+        repo = git.Repo(root)
+        status = repo.git.status("--porcelain", "--untracked-files=no")
+        branch = _upstream_branch(repo)
+        shallow = repo.git.rev_parse("--is-shallow-repository") == "true"
+    except (InvalidGitRepositoryError, NoSuchPathError, GitCommandError) as error:
+        raise UsageError(
+            f"{root} is no usable git clone: {_reason(error)}.",
+            advice="Run covtrack inside a clone, or name a project of covtrack.toml.",
+        ) from error
+    edits = tuple(line[3:] for line in status.splitlines())
+    return Clone(root=root, branch=branch, shallow=shallow, dirty=edits)
+
+
+def _upstream_branch(repo: git.Repo) -> str | None:
+    """The branch that changes of this clone fork off: origin's default, else the current."""
+    try:
+        head: str = repo.git.symbolic_ref("--short", "refs/remotes/origin/HEAD")
+        return head.partition("/")[2]
+    except GitCommandError:
+        pass
+    local = {head.name for head in repo.heads}
+    for name in ("master", "main"):
+        if name in local:
+            return name
+    return None if repo.head.is_detached else repo.active_branch.name
+
+
+def _reason(error: Exception) -> str:
+    text = str(getattr(error, "stderr", "") or error)
+    lines = [line.strip(" '\"") for line in text.splitlines() if line.strip(" '\"")]
+    useful = [line for line in lines if line.startswith(("fatal:", "error:", "stderr: "))]
+    return (useful or lines or ["git said nothing"])[0].removeprefix("stderr: '").rstrip(".'")
+
+
+class Mirror:
+    """A bare mirror at `path`, made on first use."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            if not (path / "HEAD").exists():
+                path.mkdir(parents=True, exist_ok=True)
+                git.Repo.init(path, bare=True, mkdir=True)
+            self._repo = git.Repo(path)
+        except (OSError, GitCommandError, InvalidGitRepositoryError) as error:
+            raise InfrastructureError(
+                f"The mirror {path} cannot be used: {_reason(error)}.",
+                advice="Check the disk and the folder's owner; a mirror may be deleted safely.",
+            ) from error
+        self._git = self._repo.git
+
+    @contextmanager
+    def _told(self, doing: str, advice: str = "") -> Iterator[None]:
+        try:
+            yield
+        except GitCommandError as error:
+            raise InfrastructureError(f"{doing}: {_reason(error)}.", advice=advice) from error
+
+    def _run(self, command: str, *arguments: str) -> str:
+        options = [word for name, value in CONFIG.items() for word in ("-c", f"{name}={value}")]
+        environment = {"GIT_TERMINAL_PROMPT": "0", "GIT_CONFIG_NOSYSTEM": "1", "LC_ALL": "C"}
+        with self._git.custom_environment(**environment):
+            return str(
+                self._git.execute(
+                    ["git", *options, command, *arguments], strip_newline_in_stdout=False
+                )
+            )
+
+    def _run_bytes(self, command: str, *arguments: str) -> bytes:
+        options = [word for name, value in CONFIG.items() for word in ("-c", f"{name}={value}")]
+        output = self._git.execute(
+            ["git", *options, command, *arguments],
+            stdout_as_string=False,
+            strip_newline_in_stdout=False,
+        )
+        assert isinstance(output, bytes)
+        return output
+
+    def fetch(self, url: str, revisions: Sequence[str] = ()) -> None:
+        """Fetch what is new of `url`: branches, tags, HEAD, and the given extra refs.
+
+        Of a clone its remote-tracking branches of `origin` come too. Raises
+        InfrastructureError if the url cannot be reached or lacks an extra ref.
+        """
+        spaces = ("refs/heads/*", "refs/tags/*", "refs/remotes/origin/*")
+        extra = [f"+{ref}:refs/covtrack/{ref}" for ref in revisions if ref.startswith("refs/")]
+        refs = [*(f"+{space}:{space}" for space in spaces), "+HEAD:refs/covtrack/HEAD", *extra]
+        options = ["--quiet", "--force", "--prune", "--no-auto-gc", "--update-shallow"]
+        with self._told(
+            f"Cannot fetch {url}", "Check the project's git setting and that it can be reached."
+        ):
+            self._run("fetch", *options, url, *refs)
+
+    def branch_tip(self, branch: str) -> str | None:
+        """The sha of a branch: of `origin` where the mirrored clone tracks one, else its own."""
+        for name in (f"refs/remotes/origin/{branch}", f"refs/heads/{branch}"):
+            if self.has(name):
+                return self._run("rev-parse", "--verify", f"{name}^{{commit}}").strip()
+        return None
+
+    def has(self, revision: str) -> bool:
+        """Whether the mirror holds that commit."""
+        try:
+            self._run("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
+        except GitCommandError:
+            return False
+        return True
+
+    def resolve(self, revision: str) -> str:
+        """The full sha of a branch, tag, ref or (abbreviated) sha; UsageError if unknown."""
+        if revision == "HEAD":
+            revision = "refs/covtrack/HEAD"
+        names = [revision, f"refs/covtrack/{revision}"]
+        for name in names:
+            if not name.startswith("-") and self.has(name):
+                return self._run("rev-parse", "--verify", f"{name}^{{commit}}").strip()
+        raise UsageError(
+            f"Revision {revision} is unknown in {self.path.parent.name}.",
+            advice="Check its spelling; a ref of a change must be fetched by its full name, "
+            "refs/changes/NN/CHANGE/PATCHSET.",
+        )
+
+    def commit(self, sha: str) -> Commit:
+        """What the commit says of itself."""
+        fields = self._run("show", "-s", "--format=%H%x00%T%x00%P%x00%ct%x00%s", sha)
+        full, tree, parents, seconds, subject = fields.rstrip("\n").split("\0")
+        when = datetime.fromtimestamp(int(seconds), UTC)
+        return Commit(
+            sha=full,
+            tree=tree,
+            parents=tuple(parents.split()),
+            subject=subject,
+            committed_at=when,
+        )
+
+    def branches(self) -> tuple[str, ...]:
+        """Names of all branches of the mirror."""
+        return tuple(self._run("for-each-ref", "--format=%(refname:short)", "refs/heads").split())
+
+    def is_ancestor(self, old: str, new: str) -> bool:
+        """Whether `old` is `new` or one of its ancestors."""
+        try:
+            self._run("merge-base", "--is-ancestor", old, new)
+        except GitCommandError as error:
+            if error.status == 1:
+                return False
+            raise
+        return True
+
+    def nearest(self, sha: str, candidates: Sequence[str]) -> str | None:
+        """The candidate commit that is `sha` or its nearest ancestor; None if there is none."""
+        wanted = set(candidates)
+        if not wanted:
+            return None
+        for line in self._run("rev-list", "--topo-order", sha).splitlines():
+            if line in wanted:
+                return line
+        return None
+
+    def merge_base(self, one: str, other: str) -> str | None:
+        """The best common ancestor, None for unrelated (or shallow) histories."""
+        try:
+            return self._run("merge-base", one, other).strip()
+        except GitCommandError:
+            return None
+
+    def diff(self, old: str, new: str) -> TreeDiff:
+        """What changed from commit `old` to commit `new`, renames followed."""
+        options = ("--raw", "-p", "-U0", "-z", "-M", "--no-abbrev", "--no-color", "--no-ext-diff")
+        with self._told(f"Cannot compare {old[:10]} and {new[:10]}"):
+            return parse_diff(self._run_bytes("diff", *options, "--no-textconv", old, new, "--"))
+
+    def changed_names(self, old: str, new: str) -> tuple[str, ...]:
+        """Paths from `git diff --name-only`: the original method's question."""
+        output = self._run("diff", "--name-only", "-z", "--no-renames", old, new, "--")
+        return tuple(path for path in output.split("\0") if path)
+
+    def blobs(self, sha: str) -> Mapping[str, str]:
+        """Every file of the commit, path to blob sha; links and submodules are left out."""
+        found: dict[str, str] = {}
+        for entry in self._run("ls-tree", "-r", "-z", "--full-tree", sha).split("\0"):
+            if entry.startswith("100"):
+                meta, _, path = entry.partition("\t")
+                found[path] = meta.split(" ")[2]
+        return found
+
+    def read(self, sha: str, path: str) -> str | None:
+        """The text of a file at a commit (undecodable bytes replaced); None if absent."""
+        try:
+            return self._run_bytes("show", f"{sha}:{path}").decode("utf-8", "replace")
+        except GitCommandError:
+            return None
+
+    def describe(self, sha: str) -> str | None:
+        """The nearest tag that looks like a version, None without one."""
+        try:
+            return self._run("describe", "--tags", "--abbrev=0", "--match=[0-9]*", sha).strip()
+        except GitCommandError:
+            return None
+
+    def lay_out(self, sha: str, folder: Path, index: Path) -> None:
+        """Make `folder` hold exactly the commit's files; unchanged files are not rewritten.
+
+        The folder has no .git: the index lies outside it, where measured code cannot write.
+        Compiled bytecode is left alone.
+        """
+        environment = {
+            "GIT_WORK_TREE": str(folder),
+            "GIT_INDEX_FILE": str(index),
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "LC_ALL": "C",
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        options = [word for name, value in CONFIG.items() for word in ("-c", f"{name}={value}")]
+        steps = (
+            ("read-tree", "--reset", "-u", sha),
+            ("checkout-index", "--all", "--force", "--quiet", "--index"),
+            ("clean", "-ffdxq", "-e", "*.pyc"),
+        )
+        with self._told(f"Cannot check out {sha[:10]} in {folder}", "Check the disk's free room."):
+            index.with_name(index.name + ".lock").unlink(missing_ok=True)
+            for step in steps:
+                command = ["git", f"--git-dir={self.path}", *options, *step]
+                git.Git(folder).execute(command, env={**os.environ, **environment})

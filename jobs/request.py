@@ -1,0 +1,47 @@
+"""What a job is asked: frozen values that are the same in-process, in a build step or by hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs.project import ProjectSettings
+from jobs.repository import Commit, Mirror
+from jobs.results import Before, Kind, Select
+from venv_builder import EnvironmentCache, Need
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Base:
+    """What a job builds on: a measured ancestor's commit, snapshot and counts."""
+
+    commit: str
+    snapshot: Path
+    before: Before
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """Folders of one project that outlive a job, and the job's own scratch folder."""
+
+    tree: Path
+    kept: Path
+    stestr: Path
+    scratch: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """All that a job is a function of; `beside` are the other projects' needs."""
+
+    settings: ProjectSettings
+    mirror: Mirror
+    commit: Commit
+    branch: str
+    kind: Kind
+    select: Select
+    base: Base | None
+    places: Places
+    environments: EnvironmentCache
+    beside: tuple[Need, ...] = ()
+    notes: tuple[str, ...] = ()

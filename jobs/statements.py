@@ -1,0 +1,152 @@
+"""What each source file consists of, parsed once per (blob, coverage settings) and cached.
+
+The parsing itself is done by the measured interpreter's own coverage.py (measured/parse.py),
+since statements differ between Python versions; this module holds the values and their cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import tomllib
+from collections.abc import Iterable, Mapping
+from configparser import ConfigParser
+from configparser import Error as ConfigParserError
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+CONFIG_FILES = (".coveragerc", ".coveragerc.toml", "setup.cfg", "tox.ini", "pyproject.toml")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Function:
+    """A function's qualified name and 1-based lines: its def, its body's first, its last."""
+
+    name: str
+    first: int
+    body: int
+    last: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parsed:
+    """One file as coverage.py sees it; `error` says why it could not be parsed.
+
+    `first` maps a line of a multi-line statement to the statement's first line. `arcs`,
+    `exits` and `no_branch` are empty unless branches are measured.
+    """
+
+    statements: frozenset[int] = frozenset()
+    excluded: frozenset[int] = frozenset()
+    first: Mapping[int, int]
+    functions: tuple[Function, ...] = ()
+    arcs: frozenset[tuple[int, int]] = frozenset()
+    exits: Mapping[int, int]
+    no_branch: frozenset[int] = frozenset()
+    error: str | None = None
+
+    @cached_property
+    def spans(self) -> Mapping[int, int]:
+        """First to last line of every statement that takes more than one line."""
+        ends: dict[int, int] = {}
+        for line, first in self.first.items():
+            ends[first] = max(line, ends.get(first, line))
+        return ends
+
+    @cached_property
+    def function_lines(self) -> frozenset[int]:
+        """Lines that run only when some function is called."""
+        return frozenset(
+            line
+            for function in self.functions
+            for line in range(function.body, function.last + 1)
+            if line > function.first
+        )
+
+
+def read_parsed(raw: Mapping[str, Any]) -> Parsed:
+    """The value of one file's entry in the parser's JSON."""
+    if "error" in raw:
+        return Parsed(first={}, exits={}, error=str(raw["error"]))
+    return Parsed(
+        statements=frozenset(raw["statements"]),
+        excluded=frozenset(raw["excluded"]),
+        first={int(line): first for line, first in raw["first"].items()},
+        functions=tuple(
+            Function(name=name, first=first, last=last, body=body)
+            for name, first, last, body in raw["functions"]
+        ),
+        arcs=frozenset((start, end) for start, end in raw.get("arcs", ())),
+        exits={int(line): count for line, count in raw.get("exits", {}).items()},
+        no_branch=frozenset(raw.get("no_branch", ())),
+    )
+
+
+def coverage_settings_text(files: Mapping[str, str]) -> str:
+    """The part of a tree's configuration files that coverage.py reads, in a fixed form."""
+    found = {}
+    for name in CONFIG_FILES:
+        text = files.get(name)
+        if text is None:
+            continue
+        if name.startswith(".coveragerc"):
+            return json.dumps({name: text})
+        found[name] = _coverage_part(name, text)
+    return json.dumps(found, sort_keys=True)
+
+
+def _coverage_part(name: str, text: str) -> Any:
+    if name == "pyproject.toml":
+        try:
+            return tomllib.loads(text).get("tool", {}).get("coverage", {})
+        except tomllib.TOMLDecodeError:
+            return text
+    parser = ConfigParser(interpolation=None, strict=False)
+    try:
+        parser.read_string(text)
+    except ConfigParserError:
+        return text
+    return {title: dict(parser[title]) for title in parser.sections() if "coverage" in title}
+
+
+def settings_key(settings_text: str, *identity: str) -> str:
+    """A key of everything but the blob that decides how a file is parsed."""
+    return hashlib.sha256("\0".join((settings_text, *identity)).encode()).hexdigest()[:32]
+
+
+class StatementCache:
+    """Parsed files by (key, blob) in one SQLite file; a damaged file is begun anew."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def _connect(self) -> sqlite3.Connection:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(self.path, timeout=60)
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS parsed"
+            " (key TEXT, blob TEXT, json TEXT, PRIMARY KEY (key, blob)) WITHOUT ROWID"
+        )
+        return connection
+
+    def load(self, key: str, blobs: Iterable[str]) -> dict[str, Parsed]:
+        """The parsed files among `blobs` that are in the cache."""
+        wanted = frozenset(blobs)
+        try:
+            with closing(self._connect()) as connection:
+                rows = connection.execute("SELECT blob, json FROM parsed WHERE key = ?", (key,))
+                known = {blob: text for blob, text in rows if blob in wanted}
+        except sqlite3.DatabaseError:
+            self.path.unlink(missing_ok=True)
+            return {}
+        return {blob: read_parsed(json.loads(text)) for blob, text in known.items()}
+
+    def store(self, key: str, parsed: Mapping[str, Mapping[str, Any]]) -> None:
+        """Keep the parser's raw entries, by blob; errors are kept too."""
+        rows = [(key, blob, json.dumps(raw)) for blob, raw in parsed.items()]
+        with closing(self._connect()) as connection, connection:
+            connection.executemany("INSERT OR REPLACE INTO parsed VALUES (?, ?, ?)", rows)
