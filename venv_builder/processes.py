@@ -132,10 +132,14 @@ class ProcessGroup:
                 kill_group(self.pid)
         return self.status
 
-    def kill(self) -> None:
-        """Kill the whole group and reap its leader."""
-        kill_group(self.pid)
+    def kill(self, grace: float = 2.0) -> None:
+        """End the group: SIGTERM to its leader, SIGKILL to all after `grace` seconds."""
+        if self.poll() is None:
+            os.kill(self.pid, signal.SIGTERM)
+        deadline = monotonic() + grace
         while self.poll() is None:
+            if monotonic() > deadline:
+                kill_group(self.pid)
             sleep(0.005)
 
 
