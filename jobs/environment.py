@@ -98,21 +98,27 @@ def _declare(
     file = kept / f"{key}.json"
     if (known := _read_declared(file)) is not None:
         return known
-    confinement = Confinement(scratch=scratch, memory=None, writable=())
 
-    def run(argv: Sequence[str | Path], env: Mapping[str, str]) -> Completed:
-        clean = confinement.environment((interpreter.path.parent,), env)
-        return confinement.run(argv, cwd=tree, env=clean, timeout=TOX_TIMEOUT)
+    def run(
+        argv: Sequence[str | Path],
+        *,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> Completed:
+        variables = env or {}
+        own = tuple(value for name, value in variables.items() if name in ("HOME", "TMPDIR"))
+        confinement = Confinement(scratch=scratch, memory=None, writable=own)
+        clean = confinement.environment((interpreter.path.parent,), variables)
+        return confinement.run(argv, cwd=cwd or tree, env=clean, timeout=timeout or TOX_TIMEOUT)
 
     declared = read_declarations(
         tree,
         interpreter=interpreter,
         tox_env=settings.tox_env,
         constraints=settings.constraints,
-        requirements=settings.requirements,
-        extras=settings.extras,
         run=run,
-        downloads=kept / "constraints",
+        cache=kept / "constraints",
     )
     if not declared.notes:
         _write_declared(file, declared)
@@ -122,8 +128,11 @@ def _declare(
 def _read_declared(file: Path) -> Declared | None:
     try:
         stored: dict[str, Any] = json.loads(file.read_text())
-        lists = {name: tuple(v) if isinstance(v, list) else v for name, v in stored.items()}
-        return Declared(**lists)
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in stored.items()
+        }
+        return Declared(**values)
     except (OSError, ValueError, TypeError):
         return None
 

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from jobs.company import Company, tell_company_apart
 from jobs.faults import Context, classify_failure, unparsed_faults, worker_faults

@@ -136,7 +136,7 @@ def company_fault(test: str, passes: str) -> Fault:
     return Fault(
         kind=FaultKind.COMPANY,
         subject=test,
-        sentence=f"{test} fails here but {passes}: its outcome hangs on which tests run beside it.",
+        sentence=f"{test} fails here but {passes}: its outcome hangs on its company.",
         advice="The change is not to blame; the test relies on what other tests leave behind.",
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from jobs.diff import TreeDiff
 from jobs.environment import Prepared, prepare_environment
@@ -53,7 +54,8 @@ def set_up(request: Request, stages: Stages) -> Ground:
             version=mirror.describe(sha),
             listener=stages.listener,
         )
-        worktree.compile(prepared.environment.python, prepared.interpreter.cache_tag)
+        major, minor, _ = prepared.interpreter.version
+        worktree.compile(prepared.environment.python, f"cpython-{major}{minor}")
     variables = {**prepared.declared.set_env, **settings.set_env}
     layout = read_layout(places.tree, settings, variables)
     modules = find_test_modules(
@@ -92,10 +94,15 @@ def _surroundings(
         },
         path=(overlay.bin, prepared.environment.python.parent),
         memory=settings.memory,
-        writable=settings.writable,
+        writable=(*settings.writable, *_shared_temporaries(places.tree)),
         source=source,
         branch=settings.branch_coverage,
     )
+
+
+def _shared_temporaries(tree: Path) -> tuple[str, ...]:
+    """The machine's temporary folders, which tests name outright, unless our state lies there."""
+    return tuple(name for name in ("/tmp", "/var/tmp") if not tree.is_relative_to(name))  # noqa: S108
 
 
 def _packages(blobs: Iterable[str]) -> tuple[str, ...]:

@@ -195,6 +195,7 @@ def _merge_rows(
         plan=MergePlan(dropped=dropped, moves=moves),
         fresh=[path for worker in ran.workers for path in worker.data],
         tests=tests.values(),
+        measured=ran.parsed.files.keys(),
         key=ground.key,
     )
 

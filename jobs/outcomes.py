@@ -26,13 +26,13 @@ FAILED_IMPORT = re.compile(r"^unittest\.loader\.(?:_FailedTest|ModuleImportFailu
 def read_outcomes(streams: Sequence[Path], repository: Path | None = None) -> tuple[Outcome, ...]:
     """Outcomes of all tests that began, in stream order; one without an end is CRASHED.
 
-    With `repository` (a folder), the run is also added to the stestr repository there, so that
+    With `repository` (a folder), the run is also added to the .stestr folder in there, so that
     `stestr last`, `failing` and `slowest` work on it. A stream cut off in the middle of a packet
     is read up to there.
     """
     outcomes: list[Outcome] = []
 
-    def collect(test: dict[str, Any]) -> None:
+    def collect(test: Any) -> None:
         if test["status"] != "exists":
             outcomes.append(_as_outcome(test))
 
@@ -59,13 +59,13 @@ def _open_repository(folder: Path) -> Any:
     from stestr.repository.file import RepositoryFactory
 
     factory = RepositoryFactory()
-    if not (folder / "format").exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        return factory.initialise(str(folder.parent / folder.name))
+    if not (folder / ".stestr" / "format").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        return factory.initialise(str(folder))
     return factory.open(str(folder))
 
 
-def _as_outcome(test: dict[str, Any]) -> Outcome:
+def _as_outcome(test: Any) -> Outcome:
     start, end = test["timestamps"]
     seconds = (end - start).total_seconds() if start and end else 0.0
     details = [

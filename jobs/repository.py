@@ -156,6 +156,17 @@ class Mirror:
         ):
             self._run("fetch", *options, url, *refs)
 
+    def default_branch(self, url: str) -> str:
+        """The branch that the HEAD of `url` names; UsageError if it names none."""
+        with self._told(f"Cannot reach {url}", "Check the project's git setting."):
+            answer = self._run("ls-remote", "--symref", url, "HEAD")
+        first = answer.partition("\n")[0]
+        if not first.startswith("ref: refs/heads/"):
+            raise UsageError(
+                f"{url} names no default branch.", advice="Set branch for it in covtrack.toml."
+            )
+        return first.removeprefix("ref: refs/heads/").partition("\t")[0]
+
     def branch_tip(self, branch: str) -> str | None:
         """The sha of a branch: of `origin` where the mirrored clone tracks one, else its own."""
         for name in (f"refs/remotes/origin/{branch}", f"refs/heads/{branch}"):

@@ -203,7 +203,7 @@ class Runner:
     ) -> list[bool]:
         """Wait for all; the list tells which were still running when time was up."""
         told = 0.0
-        while any([group.poll() is None for group in groups]):
+        while not all([group.poll() is not None for group in groups]):  # noqa: C419 (polls each)
             now = monotonic()
             if now > deadline:
                 return [group.poll() is None for group in groups]

@@ -60,8 +60,8 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
             yield connection
     except sqlite3.DatabaseError as error:
         raise DataError(
-            f"The snapshot {path.name} cannot be read: {error}.",
-            advice="It will be set aside and measured anew by the next run.",
+            f"The snapshot {path.name} cannot be read or written: {error}.",
+            advice="Check the disk's free room; a corrupt snapshot is set aside by the next run.",
         ) from error
 
 
@@ -151,11 +151,14 @@ def write_snapshot(
     plan: MergePlan,
     fresh: Sequence[Path],
     tests: Iterable[TestRecord],
+    measured: Collection[str],
     key: str,
 ) -> None:
     """Write `target` from the base's rows by `plan`, then the rows of the `fresh` data files.
 
-    `tests` are all tests of the new commit, `key` its settings key. The file appears whole or not at all.
+    `tests` are all tests of the new commit, `measured` the paths that it measures whether they
+    ran or not, `key` its settings key. The file appears whole or
+    not at all.
     """
     new = target.with_name(f"{target.name}.{os.getpid()}.new")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -172,6 +175,8 @@ def write_snapshot(
                 _write_tests(db, tests, key)
             for path in fresh:
                 _add_rows(db, path)
+            with db:
+                _name_files(db, measured)
         with new.open("rb") as file:
             os.fsync(file.fileno())
         new.replace(target)
@@ -256,6 +261,14 @@ def _write_tests(db: sqlite3.Connection, tests: Iterable[TestRecord], key: str) 
         "INSERT INTO covtrack_test VALUES (?, ?, ?, ?, ?)",
         ((t.test, t.module, t.status.value, t.seconds, t.executed) for t in tests),
     )
+
+
+def _name_files(db: sqlite3.Connection, measured: Collection[str]) -> None:
+    """Make the file table name exactly the measured files: coverage.py reports on those."""
+    db.executemany("INSERT OR IGNORE INTO file (path) VALUES (?)", ((p,) for p in measured))
+    for path, file in list(db.execute("SELECT path, id FROM file")):
+        if path not in measured:
+            _take_file(db, file)
 
 
 def _add_rows(db: sqlite3.Connection, path: Path) -> None:

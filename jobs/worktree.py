@@ -53,7 +53,7 @@ class Worktree:
         stale = [path for path in self._sources() if _is_stale(path, tag)]
         if stale:
             # Forced: compileall compares whole seconds, a job may change a file twice in one.
-            arguments = [python, "-I", "-m", "compileall", "-q", "-f", "-i", "-"]
+            arguments: list[str | Path] = [python, "-I", "-m", "compileall", "-q", "-f", "-i", "-"]
             # Files that do not compile are told when they are imported or parsed.
             run_command(arguments, cwd=self.root, stdin="\n".join(map(str, stale)))
         self._write_trusted()
@@ -68,7 +68,7 @@ class Worktree:
     def _read_trusted(self) -> Mapping[str, _Stamp]:
         try:
             stored = json.loads(self._trusted.read_text())
-            return {path: tuple(stamp) for path, stamp in stored.items()}  # type: ignore[misc]
+            return {path: tuple(stamp) for path, stamp in stored.items()}
         except (OSError, ValueError, AttributeError, TypeError):
             return {}
 

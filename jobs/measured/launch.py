@@ -9,12 +9,15 @@ LIMITS.json: {"memory": bytes or null, "writable": [paths], "confine": bool}
 Landlock: https://docs.kernel.org/userspace-api/landlock.html
 """
 
+from __future__ import annotations
+
 import ctypes
 import json
 import os
 import resource
 import signal
 import sys
+from typing import Any
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
@@ -40,15 +43,18 @@ class RulesetAttr(ctypes.Structure):
 
 class PathBeneathAttr(ctypes.Structure):
     _pack_ = 1
-    _fields_ = [("allowed_access", ctypes.c_uint64), ("parent_fd", ctypes.c_int32)]
+    _fields_ = [
+        ("allowed_access", ctypes.c_uint64),
+        ("parent_fd", ctypes.c_int32),
+    ]
 
 
-def landlock_abi():
+def landlock_abi() -> int:
     """The kernel's Landlock ABI version, 0 where there is none."""
-    return max(0, libc.syscall(SYS_CREATE_RULESET, None, 0, 1))
+    return max(0, int(libc.syscall(SYS_CREATE_RULESET, None, 0, 1)))
 
 
-def confine(writable, abi):
+def confine(writable: list[str], abi: int) -> None:
     """Allow writes below `writable` alone, and signals to this domain alone."""
     handled = WRITES_ABI_1 | (REFER if abi >= 2 else 0) | (TRUNCATE if abi >= 3 else 0)
     attr = RulesetAttr(handled, 0, SCOPE_SIGNAL if abi >= 6 else 0)
@@ -66,7 +72,8 @@ def confine(writable, abi):
     os.close(ruleset)
 
 
-def allow(ruleset, path, access):
+def allow(ruleset: int, path: str, access: int) -> None:
+    """Add the right to `access` below `path` to a ruleset; paths that do not exist are skipped."""
     if not os.path.exists(path):
         return
     if not os.path.isdir(path):
@@ -77,14 +84,14 @@ def allow(ruleset, path, access):
     os.close(fd)
 
 
-def limit(name, value):
+def limit(name: int, value: int) -> None:
     """Lower a resource limit; the hard limit of this process is an upper bound."""
     hard = resource.getrlimit(name)[1]
     bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
     resource.setrlimit(name, (bound, bound))
 
 
-def become_command(limits, command):
+def become_command(limits: dict[str, Any], command: list[str]) -> None:
     """Never returns: this process becomes the command, or ends with status 126 or 127."""
     try:
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -103,7 +110,7 @@ def become_command(limits, command):
         os._exit(126)
 
 
-def children():
+def children() -> list[int]:
     """Process ids whose parent is this process."""
     mine, found = str(os.getpid()), []
     for name in os.listdir("/proc"):
@@ -119,7 +126,7 @@ def children():
     return found
 
 
-def reap_all():
+def reap_all() -> None:
     """Kill and reap every descendant; orphans come back to this subreaper one by one."""
     while True:
         for pid in children():
@@ -133,14 +140,14 @@ def reap_all():
             return
 
 
-def main():
+def main() -> int:
     with open(sys.argv[1]) as file:
         limits = json.load(file)
     parent = os.getppid()
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
-    def stop(number, frame):
+    def stop(number: int, frame: object) -> None:
         reap_all()
         os._exit(128 + number)
 

@@ -4,17 +4,22 @@ PLAN.json: {"root", "result", "known": [paths not to parse], "also": [paths to p
 are not measured], "source": [...], "branch": bool or null}
 Result (JSON): {"universe": [measured paths], "branch": bool, "files": {path:
 {"statements": [...], "excluded": [...], "first": {line: first line of its statement},
-"functions": [[name, first, last]], "arcs": [[from, to]], "exits": {line: n}, "no_branch": [...]}
-or {"error": text}}}
+"functions": [[name, first, last, body]], "arcs": [[from, to]], "exits": {line: n},
+"no_branch": [...]} or {"error": text}}}
 
 "universe" is what a full run would report on: every file below the project's source settings,
 omissions left out.
 """
 
+from __future__ import annotations
+
 import ast
 import json
 import os
+import runpy
 import sys
+from collections.abc import Iterable
+from typing import Any
 
 import coverage
 from coverage.python import PythonFileReporter
@@ -22,11 +27,11 @@ from coverage.python import PythonFileReporter
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
-def functions_of(source):
-    """[qualified name, first line, last line] of each function; decorators are left out."""
-    found = []
+def functions_of(source: str) -> list[list[Any]]:
+    """[qualified name, def line, last line, body's first line] of each function."""
+    found: list[list[Any]] = []
 
-    def visit(node, prefix):
+    def visit(node: ast.AST, prefix: str) -> None:
         for child in ast.iter_child_nodes(node):
             if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 name = prefix + child.name
@@ -41,7 +46,7 @@ def functions_of(source):
     return found
 
 
-def parse_file(path, cov):
+def parse_file(path: str, cov: coverage.Coverage) -> dict[str, Any]:
     reporter = PythonFileReporter(path, cov)
     source = reporter.source()
     statements = reporter.lines()
@@ -50,7 +55,7 @@ def parse_file(path, cov):
         translated = reporter.translate_lines([line])
         if translated and translated != {line}:
             first[line] = min(translated)
-    parsed = {
+    parsed: dict[str, Any] = {
         "statements": sorted(statements),
         "excluded": sorted(reporter.excluded_lines()),
         "first": first,
@@ -63,8 +68,8 @@ def parse_file(path, cov):
     return parsed
 
 
-def parse_files(paths, cov):
-    parsed = {}
+def parse_files(paths: Iterable[str], cov: coverage.Coverage) -> dict[str, Any]:
+    parsed: dict[str, Any] = {}
     for path in paths:
         try:
             parsed[path] = parse_file(path, cov)
@@ -73,19 +78,17 @@ def parse_files(paths, cov):
     return parsed
 
 
-def measured_universe(cov):
+def measured_universe(cov: coverage.Coverage) -> list[str]:
     """Paths, relative to the root, that a full run reports on even when nothing ran."""
     cov.start()
     cov.stop()
     return sorted(cov.get_data().measured_files())
 
 
-def main():
+def main() -> None:
     with open(sys.argv[1]) as file:
         plan = json.load(file)
-    sys.path[0] = HERE
-    from recorder import has_source
-
+    has_source = runpy.run_path(os.path.join(HERE, "recorder.py"))["has_source"]
     sys.path[0] = plan["root"]
     cov = coverage.Coverage(data_file=None, messages=False)
     cov.set_option("run:relative_files", True)

@@ -4,10 +4,14 @@ One interface: `start()`, `switch(context)`, `stop()`, `name`. Import-time code 
 belongs to the context "" (no test), whichever test imported it first.
 """
 
+from __future__ import annotations
+
 import contextlib
 import importlib.machinery
 import os
 import unittest
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import coverage
 
@@ -22,7 +26,7 @@ class CoverageRecorder:
     project's own choice.
     """
 
-    def __init__(self, folder, source, branch):
+    def __init__(self, folder: str, source: list[str], branch: bool | None) -> None:
         self.cov = coverage.Coverage(
             data_file=os.path.join(folder, ".coverage"), data_suffix=True, messages=False
         )
@@ -39,20 +43,20 @@ class CoverageRecorder:
         )
         self.context = IMPORT
 
-    def start(self):
+    def start(self) -> None:
         self.cov.start()
 
-    def switch(self, context):
+    def switch(self, context: str) -> None:
         if context != self.context:
             self.context = context
             self.cov.switch_context(context)
 
-    def stop(self):
+    def stop(self) -> None:
         self.cov.stop()
         self.cov.save()
 
 
-def has_source(cov):
+def has_source(cov: coverage.Coverage) -> bool:
     """Whether the project's coverage settings say themselves what to measure."""
     names = ("run:source", "run:source_pkgs", "run:source_dirs", "run:include")
     for name in names:
@@ -63,7 +67,7 @@ def has_source(cov):
 
 
 @contextlib.contextmanager
-def switched(recorder, context):
+def switched(recorder: CoverageRecorder, context: str) -> Iterator[None]:
     """Run the block in another context, then go back."""
     before = recorder.context
     recorder.switch(context)
@@ -73,21 +77,21 @@ def switched(recorder, context):
         recorder.switch(before)
 
 
-def attribute_imports(recorder):
+def attribute_imports(recorder: CoverageRecorder) -> None:
     """Give module-level code the context "" even where a test is the first to import it."""
     loader = importlib.machinery.SourceFileLoader
     execute = loader.exec_module
 
-    def exec_module(self, module):
+    def exec_module(self: Any, module: Any) -> None:
         if recorder.context == IMPORT:
             return execute(self, module)
         with switched(recorder, IMPORT):
             return execute(self, module)
 
-    loader.exec_module = exec_module
+    loader.exec_module = exec_module  # type: ignore[method-assign]
 
 
-def attribute_fixtures(recorder):
+def attribute_fixtures(recorder: CoverageRecorder) -> None:
     """Give class and module fixtures contexts of their own, `pkg.mod.Class:setUpClass` style.
 
     unittest's suite calls these hooks before every test; they act only when the class or the
@@ -95,10 +99,10 @@ def attribute_fixtures(recorder):
     """
     suite = unittest.suite.TestSuite
 
-    def wrap(method, name_context):
+    def wrap(method: str, name_context: Callable[..., str | None]) -> None:
         original = getattr(suite, method)
 
-        def hook(self, *args):
+        def hook(self: Any, *args: Any) -> Any:
             context = name_context(*args)
             if context is None:
                 return original(self, *args)
@@ -107,30 +111,30 @@ def attribute_fixtures(recorder):
 
         setattr(suite, method, hook)
 
-    def previous(result):
+    def previous(result: Any) -> Any:
         return getattr(result, "_previousTestClass", None)
 
-    def qualify(cls, fixture):
+    def qualify(cls: type, fixture: str) -> str | None:
         plain = unittest.TestCase.__dict__[fixture].__func__
         own = getattr(getattr(cls, fixture, None), "__func__", plain)
         return None if own is plain else "%s.%s:%s" % (cls.__module__, cls.__qualname__, fixture)
 
-    def set_up_class(test, result):
+    def set_up_class(test: Any, result: Any) -> str | None:
         return (
             None if previous(result) is test.__class__ else qualify(test.__class__, "setUpClass")
         )
 
-    def tear_down_class(test, result):
+    def tear_down_class(test: Any, result: Any) -> str | None:
         last = previous(result)
         same = last is None or last is test.__class__
         return None if same else qualify(last, "tearDownClass")
 
-    def set_up_module(test, result):
+    def set_up_module(test: Any, result: Any) -> str | None:
         last = getattr(previous(result), "__module__", None)
         module = test.__class__.__module__
         return None if last == module else "%s:setUpModule" % module
 
-    def tear_down_module(result):
+    def tear_down_module(result: Any) -> str | None:
         last = getattr(previous(result), "__module__", None)
         return None if last is None else "%s:tearDownModule" % last
 

@@ -6,37 +6,45 @@ with a recorder around it. PLAN.json: {"root", "folder", "stream", "report", "ti
 "imports": [module names], "source": [...], "branch": bool or null, "record": bool}
 
 The report (JSON): {"recorder", "tests": {module: [ids]}, "deselected": [ids],
-"import_errors": {module: text}, "finished": bool}. One byte is added to "ticks" whenever a test ends.
+"import_errors": {module: text}, "finished": bool}. One byte is added to "ticks" whenever a
+test ends.
 """
+
+from __future__ import annotations
 
 import functools
 import importlib
 import json
 import os
 import re
+import runpy
 import sys
 import traceback
 import unittest
+from collections.abc import Iterable
+from typing import Any
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+# unittest's own stand-ins for modules that skip themselves or do not import.
+LOADER: Any = unittest.loader
 
 
 class NamedLoader(unittest.TestLoader):
     """Loads modules as discovery would: load_tests gets the pattern, a failed import is a test."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
-        self.tests = {}
+        self.tests: dict[str, list[str]] = {}
 
-    def loadTestsFromName(self, name, module=None):  # noqa: N802 (unittest's name)
+    def loadTestsFromName(self, name: str, module: Any = None) -> Any:  # noqa: N802 (unittest's name)
         from stestr.subunit_runner import program
 
         try:
             __import__(name)
         except unittest.SkipTest as skip:
-            suite = unittest.loader._make_skipped_test(name, skip, self.suiteClass)
+            suite = LOADER._make_skipped_test(name, skip, self.suiteClass)
         except Exception:
-            suite = unittest.loader._make_failed_import_test(name, self.suiteClass)
+            suite = LOADER._make_failed_import_test(name, self.suiteClass)
             suite = suite[0] if isinstance(suite, tuple) else suite
         else:
             suite = self.loadTestsFromModule(sys.modules[name], pattern="test*.py")
@@ -44,16 +52,16 @@ class NamedLoader(unittest.TestLoader):
         return suite
 
 
-def make_runner(recorder, ticks):
+def make_runner(recorder: Any, ticks: int) -> Any:
     """stestr's runner class, with the recorder's context switched around each test."""
     from stestr.subunit_runner import run
 
     class ContextResult(run.AutoTimingTestResultDecorator):
-        def startTest(self, test):  # noqa: N802 (unittest's name)
+        def startTest(self, test: Any) -> None:  # noqa: N802 (unittest's name)
             super().startTest(test)
             recorder.switch(test.id())
 
-        def stopTest(self, test):  # noqa: N802 (unittest's name)
+        def stopTest(self, test: Any) -> None:  # noqa: N802 (unittest's name)
             recorder.switch("")
             super().stopTest(test)
             os.write(ticks, b".")
@@ -68,31 +76,27 @@ class NoRecorder:
     name = "none"
     context = ""
 
-    def start(self):
+    def start(self) -> None:
         pass
 
-    def switch(self, context):
+    def switch(self, context: str) -> None:
         pass
 
-    def stop(self):
+    def stop(self) -> None:
         pass
 
 
-def make_recorder(plan):
+def make_recorder(plan: dict[str, Any]) -> Any:
     if not plan["record"]:
         return NoRecorder()
-    sys.path.insert(0, HERE)
-    import recorder as recording
-
-    sys.path.remove(HERE)
-    del sys.modules["recorder"]
-    recorder = recording.CoverageRecorder(plan["folder"], plan["source"], plan["branch"])
-    recording.attribute_imports(recorder)
-    recording.attribute_fixtures(recorder)
+    recording = runpy.run_path(os.path.join(HERE, "recorder.py"))
+    recorder = recording["CoverageRecorder"](plan["folder"], plan["source"], plan["branch"])
+    recording["attribute_imports"](recorder)
+    recording["attribute_fixtures"](recorder)
     return recorder
 
 
-def import_modules(names):
+def import_modules(names: Iterable[str]) -> dict[str, str]:
     """Import each module not loaded yet; the text of the error for those that fail."""
     errors = {}
     for name in names:
@@ -103,13 +107,15 @@ def import_modules(names):
     return errors
 
 
-def run_tests(plan, recorder, report):
+def run_tests(plan: dict[str, Any], recorder: Any, report: dict[str, Any]) -> None:
     from stestr.subunit_runner import program
 
     loader = NamedLoader()
 
     class Program(program.TestProgram):
-        def runTests(self):  # noqa: N802 (unittest's name)
+        test: Any
+
+        def runTests(self) -> None:  # noqa: N802 (unittest's name)
             ids = [test for loaded in loader.tests.values() for test in loaded]
             chosen = choose_tests(ids, plan)
             report["tests"] = loader.tests
@@ -128,11 +134,11 @@ def run_tests(plan, recorder, report):
         Program(module=None, argv=arguments, testRunner=runner, testLoader=loader)
 
 
-def choose_tests(ids, plan):
+def choose_tests(ids: list[str], plan: dict[str, Any]) -> set[str]:
     """The set of test ids that the plan wants of those that were loaded."""
     wanted = set(ids if plan["only"] is None else plan["only"])
 
-    def found(patterns, test):
+    def found(patterns: list[str], test: str) -> bool:
         return any(re.search(pattern, test) for pattern in patterns)
 
     return {
@@ -144,7 +150,7 @@ def choose_tests(ids, plan):
     }
 
 
-def failed_imports(suite):
+def failed_imports(suite: Any) -> list[str]:
     """Ids of the stand-ins for modules that did not import: they are told in any case."""
     from stestr.subunit_runner import program
 
@@ -152,19 +158,19 @@ def failed_imports(suite):
     return [test for test in ids if test.startswith("unittest.loader._FailedTest.")]
 
 
-def write_report(plan, report):
+def write_report(plan: dict[str, Any], report: dict[str, Any]) -> None:
     with open(plan["report"] + ".new", "w") as file:
         json.dump(report, file)
     os.replace(plan["report"] + ".new", plan["report"])
 
 
-def main():
+def main() -> None:
     with open(sys.argv[1]) as file:
         plan = json.load(file)
     sys.argv = [sys.argv[0]]
     sys.path[0] = plan["root"]
     recorder = make_recorder(plan)
-    report = {"recorder": recorder.name, "tests": {}, "finished": False}
+    report: dict[str, Any] = {"recorder": recorder.name, "tests": {}, "finished": False}
     import stestr.subunit_runner.run  # noqa: F401 (loaded before recording begins)
 
     recorder.start()

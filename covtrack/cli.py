@@ -1,0 +1,275 @@
+"""The command line: parses words, calls one function each, maps errors to sentence and status."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from covtrack import __version__
+from covtrack.settings import (
+    FILE_NAME,
+    Settings,
+    add_project,
+    find_settings,
+    load_settings,
+    settings_of_clone,
+    write_template,
+)
+from jobs.project import ProjectSettings
+from jobs.repository import clone_root
+from jobs.results import Select
+from venv_builder.errors import CovtrackError, InfrastructureError, UsageError
+
+DISK_FULL = 28
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The settings in force, and where they were read from (None: defaults)."""
+
+    settings: Settings
+    path: Path | None
+
+    def project(self, name: str | None) -> ProjectSettings:
+        """The named project; without a name the only one, or the clone that this folder is in."""
+        if name:
+            return self.settings.project(name)
+        root = clone_root(Path.cwd())
+        for project in self.settings.projects.values():
+            if root is not None and project.git == str(root):
+                return project
+        if len(self.settings.projects) == 1:
+            return next(iter(self.settings.projects.values()))
+        if self.settings.projects:
+            names = ", ".join(sorted(self.settings.projects))
+            raise UsageError("Which project?", advice=f"Name one of: {names}.")
+        if root is None:
+            raise UsageError(
+                f"{Path.cwd()} is in no git clone and there is no {FILE_NAME}.",
+                advice="Go into a clone, or write settings with: covtrack init",
+            )
+        return settings_of_clone(root)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="covtrack")
+@click.option(
+    "--config",
+    "-c",
+    type=click.Path(path_type=Path),
+    help=f"Settings file; default: {FILE_NAME} here or in a folder above.",
+)
+@click.pass_context
+def cli(context: click.Context, config: Path | None) -> None:
+    """Exact, incremental test coverage for Python code reviewed on Gerrit."""
+    path = config or find_settings(Path.cwd())
+    if context.invoked_subcommand in ("init", "schema", "demo"):
+        context.obj = Chosen(Settings(projects={}), path)
+    else:
+        context.obj = Chosen(load_settings(path), path)
+
+
+@cli.command()
+@click.argument("project", required=False)
+@click.option(
+    "--rev",
+    help="Commit, branch, tag or ref to measure. Default: the branch's tip, "
+    "or HEAD of the clone that you are in.",
+)
+@click.option("--base", help="Measure from the nearest baseline of this revision instead.")
+@click.option(
+    "--select",
+    type=click.Choice([select.value for select in Select]),
+    help="changed: tests of changed test files; all: a full run.",
+)
+@click.option("--format", "style", type=click.Choice(["text", "json"]), default="text")
+@click.pass_obj
+def run(
+    chosen: Chosen,
+    project: str | None,
+    rev: str | None,
+    base: str | None,
+    select: str | None,
+    style: str,
+) -> None:
+    """Measure one commit: run what its change asks for, carry the rest from the baseline."""
+    from covtrack.contract import RunReport
+    from covtrack.store import Database
+    from covtrack.terminal import render_result, show_progress
+    from covtrack.tracking import Order, Tracker
+
+    settings = chosen.project(project)
+    in_clone = project is None and str(clone_root(Path.cwd())) == settings.git
+    order = Order(
+        revision=rev or ("HEAD" if in_clone else None),
+        base=base,
+        select=Select(select) if select else None,
+    )
+    with show_progress() as listener:
+        database = Database.open(chosen.settings.database_url)
+        result = Tracker(chosen.settings, database, listener).run(settings, order)
+    if style == "json":
+        click.echo(RunReport.from_result(result).model_dump_json(indent=2, exclude_unset=True))
+    else:
+        render_result(result, settings.share)
+    if not result.complete:
+        sys.exit(InfrastructureError.exit_status)
+
+
+@cli.command()
+@click.argument("project", required=False)
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(["table", "json", "csv", "markdown"]),
+    default="table",
+)
+@click.pass_obj
+def report(chosen: Chosen, project: str | None, style: str) -> None:
+    """Show every project's coverage and its way to target; or one project's files."""
+    from covtrack.report import report_files, report_projects
+    from covtrack.store import Database
+
+    database = Database.open(chosen.settings.database_url)
+    if project:
+        click.echo(report_files(database, project, style))
+    else:
+        click.echo(report_projects(database, chosen.settings, style))
+
+
+@cli.command()
+@click.argument("project", required=False)
+@click.option("--rev", help="A measured commit. Default: the branch's newest baseline.")
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(["coverage", "xml", "lcov", "html"]),
+    required=True,
+)
+@click.option("--output", "-o", type=click.Path(path_type=Path), required=True)
+@click.pass_obj
+def export(chosen: Chosen, project: str | None, rev: str | None, style: str, output: Path) -> None:
+    """Write a measured commit's coverage by coverage.py's own writers."""
+    from covtrack.export import export_snapshot
+    from covtrack.store import Database
+    from covtrack.terminal import show_progress
+    from covtrack.tracking import Tracker
+
+    settings = chosen.project(project)
+    with show_progress() as listener:
+        database = Database.open(chosen.settings.database_url)
+        tracker = Tracker(chosen.settings, database, listener)
+        export_snapshot(tracker, settings, rev, style, output)
+    click.echo(f"wrote {output}")
+
+
+@cli.command()
+@click.option("--force", is_flag=True, help="Replace a file that is there.")
+@click.pass_obj
+def init(chosen: Chosen, force: bool) -> None:
+    """Write a commented covtrack.toml into this folder."""
+    path = Path.cwd() / FILE_NAME
+    if force:
+        path.unlink(missing_ok=True)
+    write_template(path)
+    click.echo(f"wrote {path}")
+
+
+@cli.group()
+def project() -> None:
+    """Add, list and show the projects of covtrack.toml."""
+
+
+@project.command("add")
+@click.argument("name")
+@click.option("--git", required=True, help="Address, or path of a clone.")
+@click.option("--branch")
+@click.option("--target", help="Percent of statements, 80 unless set.")
+@click.option("--python", help="Such as 3.12.")
+@click.option("--constraints", help="Path or address of a constraints file, or none.")
+@click.pass_obj
+def add(chosen: Chosen, name: str, **values: str | None) -> None:
+    """Add a project to covtrack.toml."""
+    path = chosen.path or Path.cwd() / FILE_NAME
+    add_project(path, name, {key: value for key, value in values.items() if value is not None})
+    click.echo(f"added {name} to {path}")
+
+
+@project.command("list")
+@click.pass_obj
+def list_projects(chosen: Chosen) -> None:
+    """List the configured projects."""
+    if not chosen.settings.projects:
+        click.echo("no projects yet; add one with: covtrack project add NAME --git URL")
+    for name, settings in sorted(chosen.settings.projects.items()):
+        click.echo(f"{name}\t{settings.branch or '(default branch)'}\t{settings.git}")
+
+
+@project.command("show")
+@click.argument("name")
+@click.pass_obj
+def show(chosen: Chosen, name: str) -> None:
+    """Show every setting of a project, defaults included."""
+    for key, value in chosen.settings.project(name).model_dump(mode="json").items():
+        click.echo(f"{key} = {value}")
+
+
+@cli.command()
+@click.argument("name", type=click.Choice(["run", "report"]))
+def schema(name: str) -> None:
+    """Print the JSON Schema of `run --format json` or `report --format json`."""
+    from covtrack.contract import schema_text
+
+    click.echo(schema_text(name))
+
+
+@cli.command()
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path),
+    default=Path("covtrack-demo"),
+    show_default=True,
+    help="Where the demo keeps everything that it makes.",
+)
+def demo(folder: Path) -> None:
+    """Show covtrack at work on a real OpenStack library, from nothing."""
+    from covtrack.demo import run_demo
+
+    run_demo(folder)
+
+
+def main() -> None:
+    """Run the command line; every foreseen error is one sentence and a fixed status."""
+    sys.exit(guarded(lambda: cli.main(standalone_mode=False)))
+
+
+def guarded(command: Callable[[], object]) -> int:
+    """Run `command`, tell its errors on stderr, return the exit status."""
+    try:
+        status = command()
+    except click.exceptions.Exit as leaving:
+        return leaving.exit_code
+    except click.ClickException as error:
+        error.show()
+        return UsageError.exit_status
+    except click.Abort:
+        return _tell("Stopped; nothing stored was changed.", 130)
+    except KeyboardInterrupt:
+        return _tell("Stopped; nothing stored was changed.", 130)
+    except CovtrackError as error:
+        return _tell(str(error), error.exit_status)
+    except OSError as error:
+        if error.errno == DISK_FULL:
+            words = f"The disk is full: {error.filename or 'a file'} could not be written."
+            return _tell(f"{words} Make room, then run again.", InfrastructureError.exit_status)
+        raise
+    return status if isinstance(status, int) else 0
+
+
+def _tell(sentence: str, status: int) -> int:
+    click.echo(f"covtrack: {sentence}", err=True)
+    return status

@@ -1,0 +1,162 @@
+"""covtrack.toml: read, checked and written; and the settings of a clone that has none."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import tomlkit
+from platformdirs import user_state_path
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from covtrack.settings_template import TEMPLATE
+from jobs.project import ProjectSettings
+from jobs.repository import inspect_clone
+from venv_builder.errors import UsageError
+
+FILE_NAME = "covtrack.toml"
+
+
+class Settings(BaseModel):
+    """The whole of covtrack.toml; `defaults` fill in what a project does not say itself."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    state: Path = Field(default_factory=lambda: user_state_path("covtrack"))
+    database: str | None = None
+    projects: Annotated[dict[str, ProjectSettings], Field(default_factory=dict)]
+
+    @property
+    def database_url(self) -> str:
+        """The database's URL; SQLite in the state folder unless set."""
+        return self.database or f"sqlite:///{self.state / 'covtrack.sqlite'}"
+
+    def project(self, name: str) -> ProjectSettings:
+        """Settings of one project; UsageError, naming the known ones, if there is none."""
+        if name not in self.projects:
+            known = ", ".join(sorted(self.projects)) or "none"
+            raise UsageError(
+                f"Project {name} is not in the settings (known: {known}).",
+                advice=f"Add it with: covtrack project add {name} --git URL",
+            )
+        return self.projects[name]
+
+
+def find_settings(start: Path) -> Path | None:
+    """covtrack.toml in `start` or the nearest folder above it."""
+    for folder in (start, *start.parents):
+        if (folder / FILE_NAME).is_file():
+            return folder / FILE_NAME
+    return None
+
+
+def load_settings(path: Path | None) -> Settings:
+    """The settings of a file, or the defaults (no project) where `path` is None.
+
+    Relative paths count from the file's folder. Raises UsageError with every mistake named.
+    """
+    if path is None:
+        return Settings(projects={})
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be read: {error.strerror}.", advice="Write one with: covtrack init"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is no valid TOML: {error}.", advice="Mend that line.") from error
+    return _check(path, raw)
+
+
+def _check(path: Path, raw: Mapping[str, Any]) -> Settings:
+    defaults = raw.get("defaults", {})
+    tables = raw.get("projects", {})
+    if not isinstance(defaults, dict) or not isinstance(tables, dict):
+        raise UsageError(f"In {path}, defaults and projects must be tables.")
+    projects = {
+        name: {**defaults, **table, "name": name} if isinstance(table, dict) else table
+        for name, table in tables.items()
+    }
+    try:
+        settings = Settings.model_validate(
+            {**{k: v for k, v in raw.items() if k != "defaults"}, "projects": projects}
+        )
+    except ValidationError as error:
+        raise UsageError(
+            f"{path}: {_explain(error)}.", advice="covtrack init writes a commented example."
+        ) from error
+    return _anchor(settings, path.parent)
+
+
+def _explain(error: ValidationError) -> str:
+    parts = []
+    for item in error.errors(include_url=False, include_context=False):
+        place = ".".join(str(part) for part in item["loc"])
+        words = "is not a known setting" if item["type"] == "extra_forbidden" else item["msg"]
+        parts.append(f"{place}: {words[0].lower()}{words[1:]}")
+    return "; ".join(parts)
+
+
+def _anchor(settings: Settings, folder: Path) -> Settings:
+    """Make relative paths absolute, counted from the settings file's folder."""
+
+    def absolute(text: str) -> str:
+        local = "://" not in text and not _is_scp(text)
+        return str((folder / Path(text).expanduser()).resolve()) if local else text
+
+    projects = {}
+    for name, project in settings.projects.items():
+        constraints = project.constraints
+        if constraints and constraints != "none":
+            constraints = absolute(constraints)
+        update = {"git": absolute(project.git), "constraints": constraints}
+        projects[name] = project.model_copy(update=update)
+    state = (folder / settings.state.expanduser()).resolve()
+    return settings.model_copy(update={"state": state, "projects": projects})
+
+
+def _is_scp(text: str) -> bool:
+    """user@host:path, git's other way to name a server."""
+    return ":" in text.partition("/")[0]
+
+
+def settings_of_clone(root: Path) -> ProjectSettings:
+    """The settings of a clone that no covtrack.toml names: all from what the clone itself says."""
+    clone = inspect_clone(root)
+    return ProjectSettings(name=root.name, git=str(root), branch=clone.branch)
+
+
+def write_template(path: Path) -> None:
+    """Write a commented covtrack.toml; UsageError if there is one already."""
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(TEMPLATE)
+    except FileExistsError as error:
+        raise UsageError(
+            f"{path} exists already.", advice="Edit it, or add to it: covtrack project add"
+        ) from error
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def add_project(path: Path, name: str, values: Mapping[str, Any]) -> None:
+    """Add a project's table to the file, keeping its comments; UsageError if it is no good."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    try:
+        document = tomlkit.parse(text)
+    except tomlkit.exceptions.TOMLKitError as error:
+        raise UsageError(f"{path} is no valid TOML: {error}.") from error
+    tables = document.setdefault("projects", tomlkit.table(is_super_table=True))
+    if name in tables:
+        raise UsageError(f"{path} has a project {name} already.", advice="Edit its table there.")
+    table = tomlkit.table()
+    for key, value in values.items():
+        table.add(key, value)
+    tables.add(name, table)
+    new = tomlkit.dumps(document)
+    _check(path, tomllib.loads(new))
+    temporary = path.with_name(path.name + ".new")
+    temporary.write_text(new, encoding="utf-8")
+    temporary.replace(path)

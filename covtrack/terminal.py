@@ -1,0 +1,165 @@
+"""Shows a job's events and its result: live on a terminal, as plain lines in a log.
+
+Progress goes to stderr, results to stdout.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from jobs.results import Counts, JobResult
+from venv_builder.progress import Advanced, Event, Listener, Noted, StageEnded, StageStarted
+
+QUICK = 0.05
+MOST_FAULTS = 10
+TITLES = {
+    "checkout": "Checking out",
+    "env": "Preparing the environment",
+    "run": "Running",
+    "faults": "Looking at failures",
+    "merge": "Merging",
+    "measure": "Measuring",
+}
+
+
+@contextmanager
+def show_progress() -> Iterator[Listener]:
+    """A listener that shows events on stderr while the block runs."""
+    console = Console(stderr=True)
+    if console.is_terminal:
+        with _Live(console) as live:
+            yield live.tell
+    else:
+        yield tell_line
+
+
+def tell_line(event: Event) -> None:
+    """One plain line per event that matters, for logs."""
+    match event:
+        case StageStarted(stage=stage, detail=detail):
+            line = f"{TITLES.get(stage, stage)}: {detail}" if detail else None
+        case StageEnded(stage=stage, seconds=seconds, detail=detail):
+            line = f"{stage}: {seconds:.1f} s {detail}".rstrip() if seconds > QUICK else None
+        case Advanced(done=done, total=total):
+            line = f"  {done} of {total} tests" if total and done else None
+        case Noted(sentence=sentence):
+            line = f"Note: {sentence}"
+    if line:
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
+
+
+class _Live:
+    """A rich progress display: one line per running stage, notes above it."""
+
+    def __init__(self, console: Console) -> None:
+        self.progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[count]}"),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+        )
+        self.tasks: dict[str, int] = {}
+
+    def __enter__(self) -> _Live:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.progress.stop()
+
+    def tell(self, event: Event) -> None:
+        match event:
+            case StageStarted(stage=stage, detail=detail):
+                title = f"{TITLES.get(stage, stage)} {escape(detail)}"
+                self.tasks[stage] = self.progress.add_task(title[:70], total=None, count="")
+            case StageEnded(stage=stage):
+                if stage in self.tasks:
+                    self.progress.remove_task(self.tasks.pop(stage))  # type: ignore[arg-type]
+            case Advanced(stage=stage, done=done, total=total):
+                count = f"{done}/{total}" if total else str(done or "")
+                if stage in self.tasks:
+                    task = self.tasks[stage]
+                    self.progress.update(task, completed=done, total=total, count=count)  # type: ignore[arg-type]
+            case Noted(sentence=sentence):
+                self.progress.console.print(f"[yellow]Note:[/] {escape(sentence)}")
+
+
+def format_share(counts: Counts) -> str:
+    """The covered percentage, rounded down to two places; "unknown" without statements."""
+    return "unknown" if counts.share is None else f"{floor_percent(counts.share):.2f} %"
+
+
+def floor_percent(share: Fraction) -> float:
+    """A share in 0..1 as a percentage, rounded down to two decimals."""
+    return int(share * 10000) / 100
+
+
+def render_result(result: JobResult, target: Fraction) -> None:
+    """Print a run's result for people, on stdout."""
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(
+        f"[bold]{escape(result.project)}[/] {result.commit[:10]} {escape(result.subject)}"
+        f" ({result.kind.value} of {escape(result.branch)})"
+    )
+    console.print(_figures(result, target))
+    tests = result.tests
+    console.print(
+        f"tests: {tests.run} run ({tests.passed} passed, {tests.failed} failed, "
+        f"{tests.skipped} skipped), {tests.carried} carried"
+        + "".join(
+            f"\n  {count} carried from {commit[:10]}"
+            for commit, count in sorted(result.carried.items(), key=lambda item: -item[1])[:5]
+        )
+    )
+    for fault in result.faults[:MOST_FAULTS]:
+        console.print(f"[red]{fault.kind.value}:[/] {escape(fault.sentence)}")
+        console.print(f"  {escape(fault.advice)}")
+    if len(result.faults) > MOST_FAULTS:
+        console.print(f"... and {len(result.faults) - MOST_FAULTS} more faults (--format json).")
+    if not result.complete:
+        console.print("[red]incomplete:[/] the figure rests on tests that did not all run; it is")
+        console.print("  no baseline.")
+    spent = ", ".join(f"{stage} {secs:.1f}" for stage, secs in result.seconds.items())
+    console.print(f"seconds: {spent}; CPU {result.cpu_seconds:.1f}")
+
+
+def _figures(result: JobResult, target: Fraction) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in ("", "statements", "covered", "%", "before", "to target"):
+        table.add_column(name, justify="left" if not name else "right")
+    total, before = result.measurement.total, result.before
+    table.add_row(
+        "own code",
+        str(total.statements),
+        str(total.covered),
+        format_share(total),
+        format_share(before.total) if before else "-",
+        str(total.to_target(target)),
+    )
+    if total.branches:
+        taken = Counts(statements=total.branches, covered=total.branches_covered)
+        row = ("branches", str(total.branches), str(total.branches_covered), format_share(taken))
+        table.add_row(*row, "", "")
+    vendored = result.measurement.vendored
+    if vendored.statements:
+        table.add_row(
+            "vendored",
+            str(vendored.statements),
+            str(vendored.covered),
+            format_share(vendored),
+            format_share(before.vendored) if before else "-",
+            "",
+        )
+    return table

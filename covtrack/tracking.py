@@ -1,0 +1,267 @@
+"""Decides what a run rests on, has the job done, and stores what it found.
+
+The only place where the database, the mirrors and the jobs meet.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from covtrack.settings import Settings
+from covtrack.store import Database, StoredRun
+from jobs.job import run_job
+from jobs.project import ProjectSettings
+from jobs.repository import Commit, Mirror, clone_root, inspect_clone
+from jobs.request import Base, Places, Request
+from jobs.results import Before, JobResult, Kind, Select
+from jobs.snapshot import file_digest
+from venv_builder import EnvironmentCache, Need
+from venv_builder.errors import UsageError
+from venv_builder.progress import Listener, Noted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What a user asks of one run; revisions are as typed, None for the default."""
+
+    revision: str | None = None
+    base: str | None = None
+    select: Select | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Target:
+    """A resolved order: which commit of which branch, and what kind of result it will be."""
+
+    commit: Commit
+    branch: str
+    tip: str
+    kind: Kind
+    base_from: str
+    select: Select
+
+
+class Tracker:
+    """Runs jobs of configured projects in this process; one job at a time per project."""
+
+    def __init__(self, settings: Settings, database: Database, listener: Listener) -> None:
+        self.settings = settings
+        self.database = database
+        self.listener = listener
+        self.environments = EnvironmentCache(settings.state / "environments")
+
+    def folder(self, project: str) -> Path:
+        """The project's own folder below the state folder."""
+        return self.settings.state / "projects" / project.replace("/", "%2F")
+
+    def mirror(self, project: str) -> Mirror:
+        """The project's mirror."""
+        return Mirror(self.folder(project) / "mirror.git")
+
+    def run(self, project: ProjectSettings, order: Order) -> JobResult:
+        """Measure what the order names and store it; the result is also returned.
+
+        Raises UsageError for unknown revisions, InfrastructureError for what cannot be fetched,
+        built or written. Nothing is stored unless the whole result is.
+        """
+        with self._locked(project.name):
+            mirror = self.mirror(project.name)
+            target = self._resolve(project, mirror, order)
+            self.database.save_project(project.name, target.branch, project.target)
+            base = self._find_base(project, mirror, target)
+            if base is None and target.kind is Kind.CHANGE and target.select is not Select.ALL:
+                base = self._make_base(project, mirror, target)
+            return self._measure(project, mirror, target, base, self._warnings(project, order))
+
+    @contextmanager
+    def _locked(self, project: str) -> Iterator[None]:
+        """One job at a time per project: its work tree is one. The kernel frees a dead lock."""
+        folder = self.folder(project)
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / "lock")
+        try:
+            lock.acquire(timeout=0.1)
+        except Timeout:
+            self.listener(
+                Noted(sentence=f"Another run of {project} is under way; waiting for it.")
+            )
+            lock.acquire()
+        try:
+            self._clear_litter(folder)
+            yield
+        finally:
+            lock.release()
+
+    @staticmethod
+    def _clear_litter(folder: Path) -> None:
+        """Remove what a killed run left: nobody else holds the lock."""
+        shutil.rmtree(folder / "scratch", ignore_errors=True)
+        for part in folder.glob("snapshots/*/*.new*"):
+            part.unlink(missing_ok=True)
+
+    def _resolve(self, project: ProjectSettings, mirror: Mirror, order: Order) -> _Target:
+        named = [word for word in (order.revision, order.base) if word]
+        mirror.fetch(project.git, named)
+        branch = project.branch or self._default_branch(project, mirror)
+        tip = mirror.branch_tip(branch)
+        if tip is None:
+            known = ", ".join(mirror.branches()[:8]) or "none"
+            raise UsageError(
+                f"{project.name} has no branch {branch} (known: {known}).",
+                advice="Set branch for the project in covtrack.toml.",
+            )
+        sha = mirror.resolve(order.revision) if order.revision else tip
+        merged = mirror.is_ancestor(sha, tip)
+        return _Target(
+            commit=mirror.commit(sha),
+            branch=branch,
+            tip=tip,
+            kind=Kind.BASELINE if merged else Kind.CHANGE,
+            base_from=mirror.resolve(order.base) if order.base else sha,
+            select=order.select or project.select,
+        )
+
+    @staticmethod
+    def _default_branch(project: ProjectSettings, mirror: Mirror) -> str:
+        path = Path(project.git)
+        if path.is_dir() and clone_root(path) is not None:
+            branch = inspect_clone(path).branch
+            if branch:
+                return branch
+        return mirror.default_branch(project.git)
+
+    def _warnings(self, project: ProjectSettings, order: Order) -> tuple[str, ...]:
+        """What a user who measures a clone should know of the clone's own state."""
+        root = clone_root(Path(project.git)) if Path(project.git).is_dir() else None
+        if root is None or order.revision not in (None, "HEAD"):
+            return ()
+        clone = inspect_clone(root)
+        notes = []
+        if clone.dirty:
+            files = ", ".join(clone.dirty[:3]) + (" ..." if len(clone.dirty) > 3 else "")
+            notes.append(f"Uncommitted edits are not measured: {files}.")
+        if clone.shallow:
+            notes.append("The clone is shallow: earlier baselines may be out of its reach.")
+        return tuple(notes)
+
+    def _find_base(self, project: ProjectSettings, mirror: Mirror, target: _Target) -> Base | None:
+        """The nearest measured ancestor whose snapshot is whole; damaged ones are set aside."""
+        runs = {r.commit: r for r in self.database.baselines(project.name, target.branch)}
+        while True:
+            nearest = mirror.nearest(target.base_from, tuple(runs))
+            if nearest is None:
+                return None
+            base = self._open_base(project.name, runs.pop(nearest))
+            if base is not None:
+                return base
+
+    def _open_base(self, project: str, run: StoredRun) -> Base | None:
+        snapshot = self.folder(project) / run.snapshot
+        if snapshot.is_file() and file_digest(snapshot) == run.sha256:
+            before = Before(total=run.total, vendored=run.vendored)
+            return Base(commit=run.commit, snapshot=snapshot, before=before)
+        if snapshot.is_file():
+            snapshot.replace(snapshot.with_suffix(".corrupt"))
+        self.database.forget_snapshot(run.id)
+        self.listener(
+            Noted(
+                sentence=f"The baseline of {run.commit[:10]} was damaged: it is set aside and "
+                "will be measured anew."
+            )
+        )
+        return None
+
+    def _make_base(self, project: ProjectSettings, mirror: Mirror, target: _Target) -> Base | None:
+        """Measure the commit that the change forks off, in full, and store it as baseline."""
+        fork = mirror.merge_base(target.base_from, target.tip)
+        if fork is None:
+            sentence = "The change shares no history with its branch: all its tests run."
+            self.listener(Noted(sentence=sentence))
+            return None
+        commit = mirror.commit(fork)
+        sentence = f"No baseline yet: a full run of {fork[:10]} makes it, then the change runs."
+        self.listener(Noted(sentence=sentence))
+        full = _Target(
+            commit=commit,
+            branch=target.branch,
+            tip=target.tip,
+            kind=Kind.BASELINE,
+            base_from=fork,
+            select=Select.ALL,
+        )
+        self._measure(project, mirror, full, None, ())
+        return self._find_base(project, mirror, target)
+
+    def _measure(
+        self,
+        project: ProjectSettings,
+        mirror: Mirror,
+        target: _Target,
+        base: Base | None,
+        notes: tuple[str, ...],
+    ) -> JobResult:
+        folder = self.folder(project.name)
+        now = datetime.now(UTC)
+        name = f"{target.commit.sha}-{now:%Y%m%dT%H%M%S%f}.coverage"
+        relative = Path("snapshots") / f"{target.kind.value}s" / name
+        request = Request(
+            settings=project,
+            mirror=mirror,
+            commit=target.commit,
+            branch=target.branch,
+            kind=target.kind,
+            select=target.select,
+            base=base,
+            places=Places(
+                tree=folder / "tree",
+                kept=folder / "kept",
+                stestr=folder / "stestr",
+                scratch=folder / "scratch" / str(os.getpid()),
+            ),
+            environments=self.environments,
+            beside=self._other_needs(project.name),
+            notes=notes,
+        )
+        snapshot = folder / relative
+        finished = run_job(request, snapshot, self.listener)
+        snapshot.chmod(0o444)
+        self._keep_need(finished.need)
+        self.database.save_run(
+            finished.result,
+            snapshot=str(relative),
+            sha256=file_digest(snapshot),
+            tree=target.commit.tree,
+            measured_at=now,
+        )
+        return finished.result
+
+    def _other_needs(self, project: str) -> tuple[Need, ...]:
+        """What the other configured projects last needed of the shared environment."""
+        needs = []
+        for name in sorted(self.settings.projects):
+            file = self.folder(name) / "need.json"
+            if name != project and file.is_file():
+                stored = json.loads(file.read_text())
+                needs.append(
+                    Need(
+                        project=stored["project"],
+                        requirements=tuple(stored["requirements"]),
+                        constraints=tuple(stored["constraints"]),
+                    )
+                )
+        return tuple(needs)
+
+    def _keep_need(self, need: Need) -> None:
+        file = self.folder(need.project) / "need.json"
+        new = file.with_suffix(".new")
+        new.write_text(json.dumps(asdict(need)))
+        new.replace(file)
