@@ -8,30 +8,28 @@ and retires N, which goes when no job holds it.
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from uuid import uuid4
-
-from filelock import FileLock, Timeout
 
 from venv_builder.audit import Damage, DamageKind, compare_files, scan_files
-from venv_builder.construction import Plan, build_generation
+from venv_builder.construction import Plan, UnbuildableError, build_generation
 from venv_builder.errors import BuildError, UsageError
-from venv_builder.files import link_whole, make_readonly, remove_folder
+from venv_builder.files import make_readonly, remove_folder
+from venv_builder.generations import Generations
 from venv_builder.interpreters import Interpreter, start_interpreter
 from venv_builder.keys import environment_key
 from venv_builder.manifest import Manifest, read_manifest
 from venv_builder.progress import Listener, Noted, Stages, ignore
+from venv_builder.refusals import read_refusal, write_refusal
 from venv_builder.resolution import Resolver
-from venv_builder.sharing import Group, Need, agree
+from venv_builder.sharing import Group, Need, agree, describe_group, find_users
 from venv_builder.uv_tool import Uv, find_uv
 
-_KEPT_IN_QUARANTINE = 2
+_REFUSED_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +55,7 @@ class EnvironmentCache:
     def __init__(self, root: Path, *, uv_cache: Path | None = None) -> None:
         self.root = root.resolve()
         self.uv_cache = uv_cache
+        self.generations = Generations(root=self.root)
 
     @property
     def constraints_folder(self) -> Path:
@@ -87,20 +86,21 @@ class EnvironmentCache:
         """
         if not interpreter.identity:
             interpreter = start_interpreter(interpreter.path)
-        stages = Stages(listener)
-        with stages.stage("resolve", need.project):
-            group = agree(
-                need,
-                beside,
-                interpreter=interpreter,
-                resolver=self.resolver,
-                folder=self.root / "groups",
-            )
-        key = environment_key(group.lock.lines, interpreter=interpreter)
-        plan = Plan(
-            key=key, lock=group.lock.text, projects=group.projects, interpreter=interpreter
-        )
-        return self._provide(plan, listener, notes=_group_notes(group))
+        others, notes = list(beside), list[str]()
+        while True:
+            group = self._agree(need, others, interpreter, listener)
+            plan = _plan(group, interpreter)
+            try:
+                self._recall_refusal(plan)
+                told = (*notes, *describe_group(group))
+                return self._provide(plan, listener, notes=told)
+            except UnbuildableError as error:
+                self._remember_refusal(plan, error)
+                hurt = find_users(error.distribution, others, interpreter, self.resolver)
+                if not hurt.intersection(group.projects):
+                    raise
+                others = [one for one in others if one.project not in hurt]
+                notes.append(f"{error.sentence} {', '.join(sorted(hurt))} was left out.")
 
     def verify(self, key: str | Environment, *, full: bool = False) -> tuple[Damage, ...]:
         """What of a published environment is hurt: by size and presence, by sha256 if `full`.
@@ -132,10 +132,13 @@ class EnvironmentCache:
         )
         return self._provide(plan, listener, full=True)
 
+    def keys(self) -> tuple[str, ...]:
+        """The keys of all published environments, damaged ones too."""
+        return self.generations.keys()
+
     def environments(self) -> tuple[Environment, ...]:
         """All published environments whose manifest is whole, by key."""
-        links = sorted((self.root / "envs").glob("[!.]*"))
-        generations = [link.resolve() for link in links]
+        generations = [self._known_generation(key) for key in self.keys()]
         read = [(one, read_manifest(one)) for one in generations]
         return tuple(_environment(one, manifest) for one, manifest in read if manifest)
 
@@ -147,12 +150,12 @@ class EnvironmentCache:
         """
         generation = environment.path.parent
         while True:
-            with self._use_lock(generation, fcntl.LOCK_SH):
+            with self.generations.holding(generation):
                 manifest = read_manifest(generation)
                 if manifest is not None:
                     yield _environment(generation, manifest, projects=environment.projects)
                     return
-            newer = self._generation(environment.key)
+            newer = self.generations.current(environment.key)
             if newer is None or newer == generation:
                 raise BuildError(
                     f"The environment {environment.key} is gone from {self.root}.",
@@ -160,22 +163,42 @@ class EnvironmentCache:
                 )
             generation = newer
 
+    def _agree(
+        self, need: Need, beside: Sequence[Need], interpreter: Interpreter, listener: Listener
+    ) -> Group:
+        with Stages(listener).stage("resolve", need.project):
+            return agree(
+                need,
+                beside,
+                interpreter=interpreter,
+                resolver=self.resolver,
+                folder=self.root / "groups",
+            )
+
+    def _recall_refusal(self, plan: Plan) -> None:
+        """Raise again what a shared build failed of within the hour; one alone always tries."""
+        refusal = read_refusal(self.root / "refusals" / plan.key, seconds=_REFUSED_SECONDS)
+        if refusal and len(plan.projects) > 1 and self.generations.current(plan.key) is None:
+            raise refusal
+
+    def _remember_refusal(self, plan: Plan, error: UnbuildableError) -> None:
+        write_refusal(self.root / "refusals" / plan.key, error)
+
     def _provide(
         self, plan: Plan, listener: Listener, *, full: bool = False, notes: tuple[str, ...] = ()
     ) -> Environment:
         if found := self._sound(plan, full, notes):
             return found
-        for folder in ("envs", "generations", "tmp", "locks", "quarantine"):
-            (self.root / folder).mkdir(parents=True, exist_ok=True)
-        with FileLock(self.root / "locks" / plan.key):
+        with self.generations.building(plan.key, listener):
             if found := self._sound(plan, full, notes):
                 return found
-            old = self._generation(plan.key)
+            old = self.generations.current(plan.key)
             damage = _examine(old, read_manifest(old), full=full) if old else ()
-            self._sweep(plan.key)
-            with Stages(listener).stage("build", f"{', '.join(plan.projects)}"):
-                generation, manifest = self._build(plan, old, listener)
-            self._retire(plan.key, old)
+            self.generations.sweep(plan.key)
+            with Stages(listener).stage("build", ", ".join(plan.projects)):
+                generation, manifest = self._build(plan, listener)
+            if old:
+                self.generations.retire(old)
         mended = tuple(f"{one.sentence}; the environment was rebuilt." for one in damage)
         for sentence in mended:
             listener(Noted(sentence=sentence))
@@ -184,86 +207,30 @@ class EnvironmentCache:
         )
 
     def _sound(self, plan: Plan, full: bool, notes: tuple[str, ...]) -> Environment | None:
-        generation = self._generation(plan.key)
+        generation = self.generations.current(plan.key)
         manifest = read_manifest(generation) if generation else None
         if generation is None or manifest is None or _examine(generation, manifest, full=full):
             return None
         return _environment(generation, manifest, projects=plan.projects, notes=notes)
 
-    def _build(self, plan: Plan, old: Path | None, listener: Listener) -> tuple[Path, Manifest]:
-        """Build in tmp, rename to the next generation, point the key's link at it."""
-        draft = self.root / "tmp" / f"{plan.key}.{os.getpid()}-{uuid4().hex[:6]}"
+    def _build(self, plan: Plan, listener: Listener) -> tuple[Path, Manifest]:
+        draft = self.generations.draft(plan.key)
         try:
             manifest = build_generation(draft, plan, uv=self.uv, listener=listener)
             make_readonly(draft / "venv")
-            generation = self._next_generation(plan.key)
-            draft.rename(generation)
+            return self.generations.publish(plan.key, draft), manifest
         except BaseException:
             remove_folder(draft)
             raise
-        link_whole(self.root / "envs" / plan.key, f"../generations/{generation.name}")
-        return generation, manifest
-
-    def _next_generation(self, key: str) -> Path:
-        folder = self.root / "generations"
-        numbers = [int(path.name.rpartition(".")[2]) for path in folder.glob(f"{key}.*")]
-        return folder / f"{key}.{max(numbers, default=0) + 1}"
-
-    def _generation(self, key: str) -> Path | None:
-        link = self.root / "envs" / key
-        return link.resolve() if link.is_symlink() else None
 
     def _known_generation(self, key: str) -> Path:
-        generation = self._generation(key)
+        generation = self.generations.current(key)
         if generation is None:
             raise UsageError(
                 f"There is no environment {key} in {self.root}.",
                 advice="`venv-builder list` shows those that are.",
             )
         return generation
-
-    def _sweep(self, key: str) -> None:
-        """Remove what killed builds left, and retired generations that nobody holds."""
-        for draft in (self.root / "tmp").iterdir():
-            owner = draft.name.partition(".")[0]
-            if owner == key:
-                remove_folder(draft)
-                continue
-            try:
-                with FileLock(self.root / "locks" / owner, timeout=0):
-                    remove_folder(draft)
-            except Timeout:
-                continue
-        current = self._generation(key)
-        for generation in (self.root / "generations").glob(f"{key}.*"):
-            if generation != current:
-                self._retire(key, generation)
-
-    def _retire(self, key: str, generation: Path | None) -> None:
-        """Move a replaced generation to quarantine, unless a job still holds it."""
-        if generation is None or not generation.is_dir():
-            return
-        try:
-            with self._use_lock(generation, fcntl.LOCK_EX | fcntl.LOCK_NB):
-                generation.rename(
-                    self.root / "quarantine" / f"{generation.name}-{uuid4().hex[:6]}"
-                )
-        except BlockingIOError:
-            return
-        found = sorted((self.root / "quarantine").iterdir(), key=lambda one: one.stat().st_mtime)
-        for folder in found[:-_KEPT_IN_QUARANTINE]:
-            remove_folder(folder)
-
-    @contextmanager
-    def _use_lock(self, generation: Path, mode: int) -> Iterator[None]:
-        locks = self.root / "locks"
-        locks.mkdir(parents=True, exist_ok=True)
-        handle = os.open(locks / f"{generation.name}.use", os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            fcntl.flock(handle, mode)
-            yield
-        finally:
-            os.close(handle)
 
 
 def _examine(generation: Path, manifest: Manifest | None, *, full: bool) -> tuple[Damage, ...]:
@@ -287,12 +254,13 @@ def _own_damage(paths: tuple[str, ...]) -> Damage:
     )
 
 
-def _group_notes(group: Group) -> tuple[str, ...]:
-    if not group.left_out:
-        return group.lock.notes
-    names = ", ".join(group.left_out)
-    sentence = f"The requirements of {names} do not fit with those of {', '.join(group.projects)}:"
-    return (*group.lock.notes, f"{sentence} they have environments of their own.")
+def _plan(group: Group, interpreter: Interpreter) -> Plan:
+    return Plan(
+        key=environment_key(group.lock.lines, interpreter=interpreter),
+        lock=group.lock.text,
+        projects=group.projects,
+        interpreter=interpreter,
+    )
 
 
 def _environment(

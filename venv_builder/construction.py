@@ -7,6 +7,7 @@ the environment is built once more.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +23,13 @@ from venv_builder.errors import BuildError
 from venv_builder.files import remove_folder
 from venv_builder.interpreters import Interpreter
 from venv_builder.manifest import Manifest, write_manifest
+from venv_builder.processes import Completed
 from venv_builder.progress import Listener, Noted, Stages
 from venv_builder.uv_tool import Uv, shorten
+
+_FAILED = re.compile(r"Failed to build `?(?P<name>[\w.-]+?)==(?P<version>[^`\s]+)`?")
+_FATAL = re.compile(r"fatal error: (.+)")
+_REASON = re.compile(r"(?:error|\w+(?:Error|Exception)): (?!command |Command |Failed)(.+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +40,14 @@ class Plan:
     lock: str
     projects: tuple[str, ...]
     interpreter: Interpreter
+
+
+class UnbuildableError(BuildError):
+    """One distribution of the environment cannot be built on this machine."""
+
+    def __init__(self, sentence: str, *, advice: str = "", distribution: str) -> None:
+        super().__init__(sentence, advice=advice)
+        self.distribution = distribution
 
 
 def build_generation(folder: Path, plan: Plan, *, uv: Uv, listener: Listener) -> Manifest:
@@ -63,11 +77,24 @@ def _install(folder: Path, plan: Plan, uv: Uv) -> None:
     uv.create(venv, python=plan.interpreter.path)
     completed = uv.sync(lock, python=venv / "bin" / "python")
     if completed.status:
-        raise BuildError(
+        raise explain_failure(completed)
+
+
+def explain_failure(completed: Completed) -> BuildError:
+    """The error of a failed `uv pip sync`; names the distribution that did not build, and why."""
+    failed = _FAILED.search(completed.stderr)
+    if failed is None:
+        return BuildError(
             f"uv could not install the environment: {shorten(completed)}",
-            advice="If a system library or compiler is missing, see the project's bindep.txt; "
-            "otherwise check the network.",
+            advice="Check the network, the package index and the disk.",
         )
+    reasons = _FATAL.findall(completed.stderr)[:1] or _REASON.findall(completed.stderr)
+    reason = reasons[-1].strip()[:200] if reasons else shorten(completed, 200)
+    return UnbuildableError(
+        f"{failed['name']} {failed['version']} could not be built: {reason.rstrip('.')}.",
+        advice="Install the system libraries that the project's bindep.txt names.",
+        distribution=failed["name"],
+    )
 
 
 def _install_again(

@@ -72,6 +72,27 @@ def resolve_union(needs: Sequence[Need], interpreter: Interpreter, resolver: Res
     return resolver.resolve(requirements, constraints, interpreter)
 
 
+def describe_group(group: Group) -> tuple[str, ...]:
+    """What the user should know of the group: the lock's notes, who does not fit with whom."""
+    if not group.left_out:
+        return group.lock.notes
+    inside, outside = ", ".join(group.projects), ", ".join(group.left_out)
+    sentence = f"The requirements of {outside} do not fit with those of {inside}."
+    return (*group.lock.notes, sentence)
+
+
+def find_users(
+    distribution: str, needs: Sequence[Need], interpreter: Interpreter, resolver: Resolver
+) -> set[str]:
+    """The projects whose own lock has the distribution (canonical name)."""
+    users = set()
+    for need in needs:
+        lines = resolve_union([need], interpreter, resolver).lines
+        if any(line.startswith(f"{distribution}==") for line in lines):
+            users.add(need.project)
+    return users
+
+
 def _try_all(
     need: Need, others: Sequence[Need], interpreter: Interpreter, resolver: Resolver
 ) -> tuple[Group, bool]:

@@ -1,0 +1,121 @@
+"""The folders of published environments: `envs/KEY` links to `generations/KEY.N`.
+
+A generation never changes once published; a newer one replaces it by one rename of the link. The
+replaced one goes to quarantine when no job holds it. Knows nothing of what the folders hold.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+from filelock import FileLock, Timeout
+
+from venv_builder.files import link_whole, remove_folder
+from venv_builder.progress import Listener, Stages
+
+_KEPT_IN_QUARANTINE = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generations:
+    """All generations of all keys below `root`."""
+
+    root: Path
+
+    def keys(self) -> tuple[str, ...]:
+        """The published keys, sorted."""
+        return tuple(sorted(link.name for link in (self.root / "envs").glob("[!.]*")))
+
+    def current(self, key: str) -> Path | None:
+        """The real folder of the key's generation; None for a key never published."""
+        link = self.root / "envs" / key
+        return link.resolve() if link.is_symlink() else None
+
+    @contextmanager
+    def building(self, key: str, listener: Listener) -> Iterator[None]:
+        """Be the only one who builds `key`; the kernel ends this when the process dies."""
+        for folder in ("envs", "generations", "tmp", "locks", "quarantine"):
+            (self.root / folder).mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.root / "locks" / key)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            with Stages(listener).stage("wait", "another process builds the environment"):
+                lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def draft(self, key: str) -> Path:
+        """A new name below `tmp`, on the file system of the generations."""
+        return self.root / "tmp" / f"{key}.{os.getpid()}-{uuid4().hex[:6]}"
+
+    def publish(self, key: str, draft: Path) -> Path:
+        """Make the whole folder `draft` the key's current generation; its new place."""
+        folder = self.root / "generations"
+        numbers = [int(path.name.rpartition(".")[2]) for path in folder.glob(f"{key}.*")]
+        generation = folder / f"{key}.{max(numbers, default=0) + 1}"
+        draft.rename(generation)
+        link_whole(self.root / "envs" / key, f"../generations/{generation.name}")
+        return generation
+
+    def sweep(self, key: str) -> None:
+        """Remove drafts of killed builds, and the key's replaced generations nobody holds.
+
+        The caller builds `key`; drafts of other keys go only if nobody builds those.
+        """
+        for draft in (self.root / "tmp").iterdir():
+            owner = draft.name.partition(".")[0]
+            if owner == key:
+                remove_folder(draft)
+                continue
+            try:
+                with FileLock(self.root / "locks" / owner, timeout=0):
+                    remove_folder(draft)
+            except Timeout:
+                continue
+        current = self.current(key)
+        for generation in (self.root / "generations").glob(f"{key}.*"):
+            if generation != current:
+                self.retire(generation)
+
+    def retire(self, generation: Path) -> None:
+        """Move a replaced generation to quarantine, of which the newest two are kept.
+
+        One that a job holds stays until a later sweep.
+        """
+        if not generation.is_dir():
+            return
+        quarantine = self.root / "quarantine"
+        try:
+            with self._use(generation, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                generation.rename(quarantine / f"{generation.name}-{uuid4().hex[:6]}")
+        except BlockingIOError:
+            return
+        found = sorted(quarantine.iterdir(), key=lambda one: one.stat().st_ctime_ns)
+        for folder in found[:-_KEPT_IN_QUARANTINE]:
+            remove_folder(folder)
+
+    @contextmanager
+    def holding(self, generation: Path) -> Iterator[None]:
+        """Keep the generation where it is while the block runs; many may hold one."""
+        with self._use(generation, fcntl.LOCK_SH):
+            yield
+
+    @contextmanager
+    def _use(self, generation: Path, mode: int) -> Iterator[None]:
+        locks = self.root / "locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        handle = os.open(locks / f"{generation.name}.use", os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(handle, mode)
+            yield
+        finally:
+            os.close(handle)
