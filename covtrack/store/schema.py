@@ -1,0 +1,135 @@
+"""The tables, as the newest revision in `migrations/versions` leaves them.
+
+Only described here: the migrations create them, and a test compares the two. Counts are stored,
+never percentages. A run is only ever added; of its columns `usable` alone may change later.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    UniqueConstraint,
+)
+
+from covtrack.store.column_types import ExactFraction, ExactText, LineSet, UtcTime
+
+HEAD = "0001"  # the newest revision, known without loading Alembic
+VERSION_TABLE = "covtrack_version"
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _of_run() -> Column[int]:
+    return Column("run_id", Integer, ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+
+
+def _counts() -> list[Column[int]]:
+    names = ("statements", "covered", "excluded", "branches", "branches_covered")
+    return [Column(name, Integer, nullable=False) for name in names]
+
+
+projects = Table(
+    "projects",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", ExactText, nullable=False),
+    Column("branch", ExactText, nullable=False),
+    Column("target", ExactFraction, nullable=False),  # a share in 0..1
+    UniqueConstraint("name"),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("project_id", Integer, ForeignKey("projects.id", ondelete="CASCADE"), nullable=False),
+    Column("branch", ExactText, nullable=False),
+    Column("commit", ExactText, nullable=False),
+    Column("tree", ExactText),
+    Column("subject", ExactText, nullable=False),
+    Column("committed_at", UtcTime, nullable=False),
+    Column("base", ExactText),
+    Column("selection", ExactText, nullable=False),  # jobs.results.Select
+    Column("kind", ExactText, nullable=False),  # jobs.results.Kind
+    Column("complete", Boolean, nullable=False),
+    Column("usable", Boolean, nullable=False),  # False once the snapshot was set aside
+    Column("recorder", ExactText, nullable=False),
+    Column("environment", ExactText, nullable=False),
+    Column("snapshot", ExactText, nullable=False),  # relative to the state folder
+    Column("sha256", ExactText, nullable=False),
+    Column("measured_at", UtcTime, nullable=False),
+    Column("tests_run", Integer, nullable=False),
+    Column("tests_passed", Integer, nullable=False),
+    Column("tests_failed", Integer, nullable=False),
+    Column("tests_skipped", Integer, nullable=False),
+    Column("tests_carried", Integer, nullable=False),
+    Column("tests_deselected", Integer, nullable=False),
+    Column("seconds", JSON, nullable=False),  # wall time per stage
+    Column("cpu_seconds", Float(53), nullable=False),
+    Column("notes", JSON, nullable=False),
+    Index(None, "project_id", "branch", "kind", "committed_at"),
+    Index(None, "project_id", "commit"),
+)
+
+measurements = Table(  # totals of a run, and of its base as they were at that time
+    "measurements",
+    metadata,
+    _of_run(),
+    Column("scope", ExactText, primary_key=True),  # covtrack.store.values.Scope
+    *_counts(),
+)
+
+files = Table(
+    "files",
+    metadata,
+    _of_run(),
+    Column("path", ExactText, primary_key=True),
+    Column("vendored", Boolean, nullable=False),
+    *_counts(),
+    Column("missing", LineSet, nullable=False),
+)
+
+outcomes = Table(  # the tests that a run executed, in the order in which they were told
+    "outcomes",
+    metadata,
+    _of_run(),
+    Column("position", Integer, primary_key=True),
+    Column("test", ExactText, nullable=False),
+    Column("status", ExactText, nullable=False),  # jobs.results.Status
+    Column("seconds", Float(53), nullable=False),
+    Column("details", ExactText, nullable=False),
+)
+
+faults = Table(
+    "faults",
+    metadata,
+    _of_run(),
+    Column("position", Integer, primary_key=True),
+    Column("kind", ExactText, nullable=False),  # jobs.results.FaultKind
+    Column("subject", ExactText, nullable=False),
+    Column("sentence", ExactText, nullable=False),
+    Column("advice", ExactText, nullable=False),
+)
+
+evidence = Table(  # the tests that a run carried, by the commit where they were last executed
+    "evidence",
+    metadata,
+    _of_run(),
+    Column("from_commit", ExactText, primary_key=True),
+    Column("tests", Integer, nullable=False),
+)

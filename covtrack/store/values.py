@@ -1,0 +1,77 @@
+"""What the store hands out: frozen values that hold counts, never percentages.
+
+Pure: imports neither SQLAlchemy nor anything else that does I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from fractions import Fraction
+
+from jobs.results import Before, Counts, Kind, Select, TestCounts
+
+
+class Scope(StrEnum):
+    """What the counts of a stored measurement add up: the run's own figures or its base's."""
+
+    OWN = "own"
+    VENDORED = "vendored"
+    BASE_OWN = "base-own"
+    BASE_VENDORED = "base-vendored"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRun:
+    """One stored run without its files, outcomes and faults; all times are UTC.
+
+    `snapshot` is the data file's path relative to the state folder, `sha256` its hex digest;
+    `usable` is False once the snapshot was set aside. `tree` is git's hash of the measured tree.
+    """
+
+    run_id: int
+    project: str
+    branch: str
+    commit: str
+    subject: str
+    committed_at: datetime
+    base: str | None
+    select: Select
+    kind: Kind
+    complete: bool
+    usable: bool
+    recorder: str
+    environment: str
+    tree: str | None
+    snapshot: str
+    sha256: str
+    measured_at: datetime
+    tests: TestCounts
+    total: Counts
+    vendored: Counts
+    before: Before | None
+    notes: tuple[str, ...]
+    seconds: Mapping[str, float]
+    cpu_seconds: float
+
+    @property
+    def as_before(self) -> Before:
+        """This run's counts, as a job that builds on it wants them."""
+        return Before(total=self.total, vendored=self.vendored)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectRow:
+    """A project as the report shows it; `target` is a share in 0..1.
+
+    `latest` is the branch's newest baseline by commit date (an incomplete one only where there
+    is no complete one), `last_change` the change that was measured last; None means never.
+    """
+
+    project: str
+    branch: str
+    target: Fraction
+    latest: StoredRun | None
+    last_change: StoredRun | None
