@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 
 from venv_builder.errors import DataError
 
@@ -102,7 +103,8 @@ IDENTITY = LineMap()
 class FileChange:
     """One file's change; `old` is None for a new file, `new` for a deleted one.
 
-    A rename has both, with different names. `lines` is None for what git calls binary.
+    A rename has both, with different names. `lines` is None for what git calls binary,
+    and where a file became a link or the other way round.
     """
 
     old: str | None
@@ -144,21 +146,33 @@ def parse_diff(output: bytes) -> TreeDiff:
     raw, separator, patch = output.partition(b"\0\0")
     if not separator and FILE_HEADER in output:
         raise DataError("git diff printed no raw part.")
-    records = _split_raw(raw + b"\0" if raw else b"")
+    try:
+        records = _split_raw(raw + b"\0" if raw else b"")
+    except (ValueError, IndexError, StopIteration) as error:
+        raise DataError("git diff printed a raw part that is no raw part.") from error
     bodies = _split_patch(patch)
-    if len(records) != len(bodies):
+    # A file that became a link, or the other way round, has two patches: deleted, then new.
+    patches = [2 if status == "T" else 1 for *_, status in records]
+    if sum(patches) != len(bodies):
         raise DataError(
             f"git diff named {len(records)} files but printed patches of {len(bodies)}."
         )
+    rest = iter(bodies)
     return TreeDiff(
         tuple(
-            FileChange(old=old, new=new, old_blob=a, new_blob=b, lines=body)
-            for (old, new, a, b), body in zip(records, bodies, strict=True)
+            FileChange(old=old, new=new, old_blob=a, new_blob=b, lines=_join(rest, count))
+            for (old, new, a, b, _), count in zip(records, patches, strict=True)
         )
     )
 
 
-_Record = tuple[str | None, str | None, str | None, str | None]
+_Record = tuple[str | None, str | None, str | None, str | None, str]
+
+
+def _join(bodies: Iterator[LineMap | None], count: int) -> LineMap | None:
+    """The next `count` bodies as one: no line of a file survives a change of its type."""
+    first, *others = islice(bodies, count)
+    return None if others else first
 
 
 def _split_raw(raw: bytes) -> list[_Record]:
@@ -176,6 +190,7 @@ def _split_raw(raw: bytes) -> list[_Record]:
                 None if status[0] == "D" else second,
                 None if old_blob == ZERO or status[0] == "C" else old_blob,
                 None if new_blob == ZERO else new_blob,
+                status[0],
             )
         )
     return records
