@@ -65,7 +65,7 @@ def make_engine(url: URL) -> Engine:
     """An engine with a pool, for work on a database that is up to date."""
     if url.get_backend_name() == "sqlite":
         return _sqlite_engine(url, foreign_keys=True)
-    engine = create_engine(url, pool_pre_ping=True, connect_args=_connect_args(url))
+    engine = create_engine(url, pool_pre_ping=True, connect_args=_server_args(url))
     _begin_read_only(engine)
     return engine
 
@@ -74,7 +74,7 @@ def make_upgrade_engine(url: URL) -> Engine:
     """An engine for migrations: SQLite rebuilds tables, which must not cascade into others."""
     if url.get_backend_name() == "sqlite":
         return _sqlite_engine(url, foreign_keys=False, pool=NullPool)
-    return create_engine(url, poolclass=NullPool, connect_args=_connect_args(url))
+    return create_engine(url, poolclass=NullPool, connect_args=_server_args(url))
 
 
 def make_folder(url: URL) -> None:
@@ -91,8 +91,12 @@ def make_folder(url: URL) -> None:
         ) from error
 
 
-def _connect_args(url: URL) -> dict[str, Any]:
+def _server_args(url: URL) -> dict[str, Any]:
     return {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_SECONDS}
+
+
+def _file_args(url: URL) -> dict[str, Any]:
+    return {} if "timeout" in url.query else {"timeout": BUSY_SECONDS}
 
 
 def _begin_read_only(engine: Engine) -> None:
@@ -103,7 +107,7 @@ def _begin_read_only(engine: Engine) -> None:
 
 
 def _sqlite_engine(url: URL, *, foreign_keys: bool, pool: type[Pool] | None = None) -> Engine:
-    engine = create_engine(url, poolclass=pool, connect_args={"timeout": BUSY_SECONDS})
+    engine = create_engine(url, poolclass=pool, connect_args=_file_args(url))
 
     @event.listens_for(engine, "connect")
     def connect(connection: Any, record: object) -> None:
