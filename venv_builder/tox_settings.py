@@ -229,12 +229,12 @@ def _cover_envs(text: str) -> tuple[str, ...]:
 def _explain(file: Path, completed: Completed) -> str:
     if completed.status == -9:
         return f"tox took more than {SECONDS:.0f} s to read {file}, and was stopped."
-    said = completed.stdout + "\n" + completed.stderr
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    named = [line for line in lines if "HandledError|" in line or line.startswith("[line")]
-    reason = " ".join(line.rpartition("HandledError|")[2].strip() for line in named[:2])
-    reason = reason or (lines[-1] if lines else "it said nothing")
-    return f"tox cannot read {file}: {reason[:300].rstrip('.')}."
+    said = f"{completed.stdout}\n{completed.stderr}"
+    _, found, handled = said.partition("HandledError|")
+    lines = [line.strip() for line in (handled if found else said).splitlines() if line.strip()]
+    shown = lines[:3] if found else lines[-1:]
+    reason = " ".join(shown)[:300].rstrip(".") or "it said nothing"
+    return f"tox cannot read {file}: {reason}."
 
 
 def _parse_ini(text: str) -> dict[str, dict[str, Any]]:
