@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
+from rich.console import Console
 
 from covtrack import __version__
 from covtrack.settings import (
@@ -19,6 +22,7 @@ from covtrack.settings import (
     settings_of_clone,
     write_template,
 )
+from covtrack.store.values import ProjectRow
 from jobs.project import ProjectSettings
 from jobs.repository import clone_root
 from jobs.results import Select
@@ -97,8 +101,8 @@ def run(
     style: str,
 ) -> None:
     """Measure one commit: run what its change asks for, carry the rest from the baseline."""
-    from covtrack.contract import RunReport
-    from covtrack.store import Database
+    from covtrack.contract import RunReport, to_json
+    from covtrack.store.database import Database
     from covtrack.terminal import render_result, show_progress
     from covtrack.tracking import Order, Tracker
 
@@ -113,7 +117,7 @@ def run(
         database = Database.open(chosen.settings.database_url)
         result = Tracker(chosen.settings, database, listener).run(settings, order)
     if style == "json":
-        click.echo(RunReport.from_result(result).model_dump_json(indent=2, exclude_unset=True))
+        click.echo(to_json(RunReport.from_result(result)))
     else:
         render_result(result, settings.share)
     if not result.complete:
@@ -131,14 +135,44 @@ def run(
 @click.pass_obj
 def report(chosen: Chosen, project: str | None, style: str) -> None:
     """Show every project's coverage and its way to target; or one project's files."""
-    from covtrack.report import report_files, report_projects
-    from covtrack.store import Database
+    from covtrack.reporting import Format, render_files, render_projects
+    from covtrack.store.database import Database
 
     database = Database.open(chosen.settings.database_url)
-    if project:
-        click.echo(report_files(database, project, style))
-    else:
-        click.echo(report_projects(database, chosen.settings, style))
+    rows = with_unmeasured(database.project_rows(), chosen.settings.projects.values())
+    color = sys.stdout.isatty()
+    width = Console().width if color else None
+    now = datetime.now(UTC)
+    if project is None:
+        text = render_projects(rows, Format(style), now, width=width, color=color)
+        click.echo(text, nl=False)
+        return
+    row = next((row for row in rows if row.project == project), None)
+    if row is None or row.latest is None:
+        raise UsageError(
+            f"{project} was never measured.", advice=f"Measure it first: covtrack run {project}"
+        )
+    files = database.files_of(row.latest.run_id)
+    click.echo(render_files(row, files, Format(style), width=width, color=color), nl=False)
+
+
+def with_unmeasured(
+    rows: Sequence[ProjectRow], projects: Iterable[ProjectSettings]
+) -> tuple[ProjectRow, ...]:
+    """The stored rows, and an empty one for each configured project that has none yet."""
+    known = {row.project for row in rows}
+    new = (
+        ProjectRow(
+            project=project.name,
+            branch=project.branch or "",
+            target=project.share,
+            latest=None,
+            last_change=None,
+        )
+        for project in projects
+        if project.name not in known
+    )
+    return tuple(sorted((*rows, *new), key=lambda row: row.project))
 
 
 @cli.command()
@@ -151,11 +185,24 @@ def report(chosen: Chosen, project: str | None, style: str) -> None:
     required=True,
 )
 @click.option("--output", "-o", type=click.Path(path_type=Path), required=True)
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path),
+    help="With --format coverage: name files below this folder instead of relative to it, for a "
+    "coverage.py whose settings lack relative_files.",
+)
 @click.pass_obj
-def export(chosen: Chosen, project: str | None, rev: str | None, style: str, output: Path) -> None:
+def export(
+    chosen: Chosen,
+    project: str | None,
+    rev: str | None,
+    style: str,
+    output: Path,
+    root: Path | None,
+) -> None:
     """Write a measured commit's coverage by coverage.py's own writers."""
     from covtrack.export import export_snapshot
-    from covtrack.store import Database
+    from covtrack.store.database import Database
     from covtrack.terminal import show_progress
     from covtrack.tracking import Tracker
 
@@ -163,7 +210,7 @@ def export(chosen: Chosen, project: str | None, rev: str | None, style: str, out
     with show_progress() as listener:
         database = Database.open(chosen.settings.database_url)
         tracker = Tracker(chosen.settings, database, listener)
-        export_snapshot(tracker, settings, rev, style, output)
+        export_snapshot(tracker, settings, rev, style, output, root)
     click.echo(f"wrote {output}")
 
 
@@ -192,7 +239,7 @@ def project() -> None:
 @click.option("--python", help="Such as 3.12.")
 @click.option("--constraints", help="Path or address of a constraints file, or none.")
 @click.pass_obj
-def add(chosen: Chosen, name: str, **values: str | None) -> None:
+def add(chosen: Chosen, /, name: str, **values: str | None) -> None:
     """Add a project to covtrack.toml."""
     path = chosen.path or Path.cwd() / FILE_NAME
     add_project(path, name, {key: value for key, value in values.items() if value is not None})
@@ -219,12 +266,12 @@ def show(chosen: Chosen, name: str) -> None:
 
 
 @cli.command()
-@click.argument("name", type=click.Choice(["run", "report"]))
+@click.argument("name", type=click.Choice(["run", "projects", "files"]))
 def schema(name: str) -> None:
-    """Print the JSON Schema of `run --format json` or `report --format json`."""
-    from covtrack.contract import schema_text
+    """Print the JSON Schema of what `run` and `report [PROJECT]` print with --format json."""
+    from covtrack.contract import schemas
 
-    click.echo(schema_text(name))
+    click.echo(json.dumps(schemas()[name], indent=2))
 
 
 @cli.command()

@@ -17,12 +17,13 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from covtrack.settings import Settings
-from covtrack.store import Database, StoredRun
+from covtrack.store.database import Database
+from covtrack.store.values import StoredRun
 from jobs.job import run_job
 from jobs.project import ProjectSettings
 from jobs.repository import Commit, Mirror, clone_root, inspect_clone
 from jobs.request import Base, Places, Request
-from jobs.results import Before, JobResult, Kind, Select
+from jobs.results import JobResult, Kind, Select
 from jobs.snapshot import file_digest
 from venv_builder import EnvironmentCache, Need
 from venv_builder.errors import UsageError
@@ -76,7 +77,7 @@ class Tracker:
         with self._locked(project.name):
             mirror = self.mirror(project.name)
             target = self._resolve(project, mirror, order)
-            self.database.save_project(project.name, target.branch, project.target)
+            self.database.save_project(project.name, target.branch, project.share)
             base = self._find_base(project, mirror, target)
             if base is None and target.kind is Kind.CHANGE and target.select is not Select.ALL:
                 base = self._make_base(project, mirror, target)
@@ -165,13 +166,12 @@ class Tracker:
                 return base
 
     def _open_base(self, project: str, run: StoredRun) -> Base | None:
-        snapshot = self.folder(project) / run.snapshot
+        snapshot = self.settings.state / run.snapshot
         if snapshot.is_file() and file_digest(snapshot) == run.sha256:
-            before = Before(total=run.total, vendored=run.vendored)
-            return Base(commit=run.commit, snapshot=snapshot, before=before)
+            return Base(commit=run.commit, snapshot=snapshot, before=run.as_before)
         if snapshot.is_file():
             snapshot.replace(snapshot.with_suffix(".corrupt"))
-        self.database.forget_snapshot(run.id)
+        self.database.forget_snapshot(run.run_id)
         self.listener(
             Noted(
                 sentence=f"The baseline of {run.commit[:10]} was damaged: it is set aside and "
@@ -212,7 +212,7 @@ class Tracker:
         folder = self.folder(project.name)
         now = datetime.now(UTC)
         name = f"{target.commit.sha}-{now:%Y%m%dT%H%M%S%f}.coverage"
-        relative = Path("snapshots") / f"{target.kind.value}s" / name
+        snapshot = folder / "snapshots" / f"{target.kind.value}s" / name
         request = Request(
             settings=project,
             mirror=mirror,
@@ -231,13 +231,12 @@ class Tracker:
             beside=self._other_needs(project.name),
             notes=notes,
         )
-        snapshot = folder / relative
         finished = run_job(request, snapshot, self.listener)
         snapshot.chmod(0o444)
         self._keep_need(finished.need)
         self.database.save_run(
             finished.result,
-            snapshot=str(relative),
+            snapshot=str(snapshot.relative_to(self.settings.state)),
             sha256=file_digest(snapshot),
             tree=target.commit.tree,
             measured_at=now,

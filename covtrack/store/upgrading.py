@@ -121,7 +121,7 @@ def _refuse_foreign(connection: Connection, found: str | None, place: str) -> No
             f"({HEAD}).",
             advice="Upgrade covtrack, or set another database URL.",
         )
-    tables = set(inspect(connection).get_table_names())
+    tables = set(inspect(connection).get_table_names()) - {VERSION_TABLE}
     if connection.dialect.name == "postgresql":  # a server's database may be shared
         tables &= set(metadata.tables)
     if found is None and tables:

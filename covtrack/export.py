@@ -1,0 +1,125 @@
+"""Writes a measured commit's coverage in the formats that other tools read.
+
+coverage.py's own writers do it, on the snapshot and the commit's files, under the measured
+interpreter where its environment is still there.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from covtrack.store.values import StoredRun
+from covtrack.tracking import Tracker
+from jobs.confinement import MEASURED, Confinement
+from jobs.project import ProjectSettings
+from jobs.snapshot import file_digest
+from venv_builder.errors import DataError, InfrastructureError, UsageError
+
+TIMEOUT = 1800.0
+
+
+def export_snapshot(
+    tracker: Tracker,
+    project: ProjectSettings,
+    revision: str | None,
+    style: str,
+    output: Path,
+    root: Path | None = None,
+) -> None:
+    """Write a measured commit's coverage to `output`, paths relative to the project's root.
+
+    `style` is coverage, xml, lcov or html. With `root` the data file (style coverage) names
+    files below that folder instead, for a coverage.py that has no `relative_files` setting.
+    Raises UsageError if the commit was never measured, DataError if its snapshot is damaged.
+    """
+    run = _find_run(tracker, project, revision)
+    snapshot = tracker.settings.state / run.snapshot
+    if not snapshot.is_file() or file_digest(snapshot) != run.sha256:
+        raise DataError(
+            f"The snapshot of {run.commit[:10]} is gone or damaged.",
+            advice=f"Measure it anew: covtrack run {project.name} --rev {run.commit[:10]}",
+        )
+    output = output.resolve()
+    output.parent.mkdir(parents=True, exist_ok=True)
+    if style == "coverage":
+        _copy_data(snapshot, output, root)
+    else:
+        _write_report(tracker, run, snapshot, style, output)
+
+
+def _find_run(tracker: Tracker, project: ProjectSettings, revision: str | None) -> StoredRun:
+    if revision is None:
+        run = tracker.database.latest_run(project.name, project.branch)
+        missing = f"{project.name} was never measured."
+    else:
+        sha = tracker.mirror(project.name).resolve(revision)
+        run = tracker.database.find_run(project.name, sha)
+        missing = f"{revision} ({sha[:10]}) of {project.name} was never measured."
+    if run is None:
+        raise UsageError(missing, advice=f"Measure it first: covtrack run {project.name}")
+    return run
+
+
+def _copy_data(snapshot: Path, output: Path, root: Path | None) -> None:
+    new = output.with_name(output.name + ".new")
+    shutil.copyfile(snapshot, new)
+    if root is not None:
+        with closing(sqlite3.connect(new)) as db, db:
+            db.execute("UPDATE file SET path = ? || path", (f"{root.resolve()}/",))
+    new.replace(output)
+
+
+def _write_report(
+    tracker: Tracker, run: StoredRun, snapshot: Path, style: str, output: Path
+) -> None:
+    with _laid_out(tracker, run) as folder:
+        tree, scratch = folder / "tree", folder / "scratch"
+        scratch.mkdir()
+        data = scratch / "data.coverage"
+        shutil.copyfile(snapshot, data)
+        made = scratch / "output"
+        plan = {"data": str(data), "format": style, "output": str(made)}
+        (scratch / "plan.json").write_text(json.dumps(plan))
+        known = (e for e in tracker.environments.environments() if e.key == run.environment)
+        python = next((e.python for e in known), Path(sys.executable))
+        confinement = Confinement(scratch=scratch, memory=None)
+        done = confinement.run(
+            [python, MEASURED / "export.py", scratch / "plan.json"],
+            cwd=tree,
+            env=confinement.environment((python.parent,), {}),
+            timeout=TIMEOUT,
+        )
+        if done.status:
+            raise InfrastructureError(f"coverage.py could not write {style}: {done.last_words}.")
+        _put_in_place(made, output)
+
+
+@contextmanager
+def _laid_out(tracker: Tracker, run: StoredRun) -> Iterator[Path]:
+    """The run's commit in a folder of its own, gone afterwards."""
+    parent = tracker.folder(run.project)
+    with TemporaryDirectory(prefix="export-", dir=parent) as name:
+        folder = Path(name)
+        mirror = tracker.mirror(run.project)
+        mirror.lay_out(run.commit, folder / "tree", folder / "index")
+        yield folder
+
+
+def _put_in_place(made: Path, output: Path) -> None:
+    """Replace `output` by what was made; an HTML folder as a whole."""
+    if made.is_dir():
+        if output.is_dir() and any(output.iterdir()) and not (output / "index.html").exists():
+            raise UsageError(
+                f"{output} holds other files.", advice="Name an empty or a new folder."
+            )
+        shutil.rmtree(output, ignore_errors=True)
+        shutil.copytree(made, output)
+    else:
+        shutil.copyfile(made, output)
