@@ -65,13 +65,16 @@ def _translate_arcs(parsed: Parsed, arcs: Collection[Arc]) -> set[Arc]:
     def first(line: int) -> int:
         return -parsed.first.get(-line, -line) if line < 0 else parsed.first.get(line, line)
 
+    def translate(arc: Arc) -> Arc:
+        return first(arc[0]), first(parsed.jumps.get(arc, arc[1]))
+
     exits: dict[int, set[int]] = {}
     for start, end in parsed.arcs:
         exits.setdefault(start, set()).add(end)
     translated = set()
-    for start, end in ((first(start), first(end)) for start, end in arcs):
+    for start, end in map(translate, arcs):
         if start != end:
-            translated.add((start, end))
+            translated.add(translate((start, end)))
         elif len(exits.get(start, ())) == 1:
             translated.add((start, next(iter(exits[start]))))
     return translated

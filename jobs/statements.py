@@ -14,11 +14,13 @@ from collections.abc import Iterable, Mapping
 from configparser import ConfigParser
 from configparser import Error as ConfigParserError
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+# Raised whenever the parser's entries gain or change a field: cached ones are then parsed anew.
+FORMAT = "2"
 CONFIG_FILES = (".coveragerc", ".coveragerc.toml", "setup.cfg", "tox.ini", "pyproject.toml")
 
 
@@ -37,7 +39,8 @@ class Parsed:
     """One file as coverage.py sees it; `error` says why it could not be parsed.
 
     `first` maps a line of a multi-line statement to the statement's first line. `arcs`,
-    `exits` and `no_branch` are empty unless branches are measured.
+    `exits`, `no_branch` and `jumps` are empty unless branches are measured; `jumps` maps a
+    recorded arc out of a `with` body to the line where it really went on.
     """
 
     statements: frozenset[int] = frozenset()
@@ -47,6 +50,7 @@ class Parsed:
     arcs: frozenset[tuple[int, int]] = frozenset()
     exits: Mapping[int, int]
     no_branch: frozenset[int] = frozenset()
+    jumps: Mapping[tuple[int, int], int] = field(default_factory=dict)
     error: str | None = None
 
     @cached_property
@@ -83,6 +87,7 @@ def read_parsed(raw: Mapping[str, Any]) -> Parsed:
         arcs=frozenset((start, end) for start, end in raw.get("arcs", ())),
         exits={int(line): count for line, count in raw.get("exits", {}).items()},
         no_branch=frozenset(raw.get("no_branch", ())),
+        jumps={(start, end): after for start, end, after in raw.get("jumps", ())},
     )
 
 
@@ -115,7 +120,7 @@ def _coverage_part(name: str, text: str) -> Any:
 
 def settings_key(settings_text: str, *identity: str) -> str:
     """A key of everything but the blob that decides how a file is parsed."""
-    return hashlib.sha256("\0".join((settings_text, *identity)).encode()).hexdigest()[:32]
+    return hashlib.sha256("\0".join((FORMAT, settings_text, *identity)).encode()).hexdigest()[:32]
 
 
 class StatementCache:

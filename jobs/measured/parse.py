@@ -5,7 +5,7 @@ are not measured], "source": [...], "branch": bool or null}
 Result (JSON): {"universe": [measured paths], "branch": bool, "files": {path:
 {"statements": [...], "excluded": [...], "first": {line: first line of its statement},
 "functions": [[name, first, last, body]], "arcs": [[from, to]], "exits": {line: n},
-"no_branch": [...]} or {"error": text}}}
+"no_branch": [...], "jumps": [[from, to, where it really goes]]} or {"error": text}}}
 
 "universe" is what a full run would report on: every file below the project's source settings,
 omissions left out.
@@ -46,6 +46,23 @@ def functions_of(source: str) -> list[list[Any]]:
     return found
 
 
+def jumps_of(source: str, reporter: PythonFileReporter, first: dict[int, int]) -> list[list[int]]:
+    """Arcs recorded from a `with` body back to its `with`, and the line that really comes next.
+
+    The interpreter leaves a block through its first line; coverage.py says where it went on.
+    """
+    jumps = []
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, (ast.With, ast.AsyncWith)):
+            continue
+        start = node.lineno
+        for line in range(start, (node.end_lineno or start) + 1):
+            for _, end in reporter.translate_arcs([(line, start)]):
+                if end != first.get(start, start):
+                    jumps.append([line, start, end])
+    return jumps
+
+
 def parse_file(path: str, cov: coverage.Coverage) -> dict[str, Any]:
     reporter = PythonFileReporter(path, cov)
     source = reporter.source()
@@ -65,6 +82,7 @@ def parse_file(path: str, cov: coverage.Coverage) -> dict[str, Any]:
         parsed["arcs"] = sorted(reporter.arcs())
         parsed["exits"] = reporter.exit_counts()
         parsed["no_branch"] = sorted(reporter.no_branch_lines())
+        parsed["jumps"] = jumps_of(source, reporter, first)
     return parsed
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from testtools import TestCase
 
 from jobs.confinement import MEASURED
-from jobs.measure import Executed, measure_file, measure_tree
+from jobs.measure import Arc, Executed, measure_file, measure_tree
 from jobs.results import FileMeasure
 from jobs.statements import Parsed, read_parsed
 from tests.scratch_python import run_python
@@ -53,6 +53,24 @@ SAMPLES = {
         "f(0)\nf(1)\n"
         "def g():\n    for i in range(3):\n        try:\n            continue\n"
         "        finally:\n            i += 1\n    else:\n        return i\ng()\n"
+    ),
+    "finally_exits": (
+        "def f(\n    n,\n    m=1,\n):\n    for i in n:\n        try:\n"
+        "            if i == 1: return 1\n            if i == 2: continue\n"
+        "            if i == 3: break\n        finally:\n            m = 0\n"
+        "        x = 1  # pragma: no cover\n    if m:\n        return 2\n"
+        "f([1])\nf([3])\n"
+    ),
+    "with": (
+        "from contextlib import nullcontext\n"
+        "def f(x):\n    with nullcontext():\n        if x:\n            y = [\n"
+        "                1,\n            ]\n    return 4\n"
+        "def g(x):\n    with nullcontext(\n    ), \\\n      nullcontext():\n"
+        "        with nullcontext(\n        ) as z:\n            for i in x:\n"
+        "                y = 1\n    return 4\n"
+        "def h(x):\n    for i in range(2):\n        with nullcontext():\n"
+        "            if x:\n                continue\n            if i:\n                break\n"
+        "f(0); f(1); g([1]); h(0); h(1)\n"
     ),
     "comprehension": (
         "a = [i for i in range(3)\n     if i\n     if i > 1]\n"
@@ -232,11 +250,14 @@ PROGRAMS = (
 )
 
 
+TEXTS = st.one_of(PROGRAMS, PROGRAMS, st.sampled_from(sorted(SAMPLES.values())))
+
+
 class GeneratedTest(Checks):
     """Any data about any source, possible or not, counts as coverage.py counts it."""
 
     @settings(max_examples=EXAMPLES, deadline=None)
-    @given(text=PROGRAMS, data=st.data())
+    @given(text=TEXTS, data=st.data())
     def test_any_lines(self, text: str, data: Any) -> None:
         path = self.sources.write("generated", text)
         parsed = self.sources.parse(path, branch=False)
@@ -245,17 +266,39 @@ class GeneratedTest(Checks):
         self.compare(path, parsed, executed, branch=False)
 
     @settings(max_examples=EXAMPLES, deadline=None)
-    @given(text=PROGRAMS, data=st.data())
+    @given(text=TEXTS, data=st.data())
     def test_any_arcs(self, text: str, data: Any) -> None:
         path = self.sources.write("generated", text)
         parsed = self.sources.parse(path, branch=True)
-        numbers = st.integers(1, text.count("\n") + 2)
-        ends = st.one_of(numbers, numbers.map(lambda line: -line))
-        likely = st.sampled_from(sorted(parsed.arcs)) if parsed.arcs else st.nothing()
-        loops = numbers.map(lambda line: (line, line))
-        arcs = data.draw(st.frozensets(st.one_of(likely, likely, loops, st.tuples(ends, ends))))
+        arcs = data.draw(st.frozensets(arcs_about(parsed, text.count("\n") + 1)))
         executed = Executed(lines=lines_of(arcs), arcs=arcs)
         self.compare(path, parsed, executed, branch=True)
+
+
+def arcs_about(parsed: Parsed, length: int) -> st.SearchStrategy[Arc]:
+    """Arcs of the file, by any line of their statements; loops on a line; and plain nonsense."""
+    numbers = st.integers(1, length)
+    known = st.sampled_from(sorted(parsed.arcs) or [(-1, 1)])
+
+    def elsewhere(arc: Arc) -> st.SearchStrategy[Arc]:
+        start, end = (
+            st.sampled_from(
+                [line, *(-n if line < 0 else n for n, f in parsed.first.items() if f == abs(line))]
+            )
+            for line in arc
+        )
+        return st.tuples(start, end)
+
+    backs = st.sampled_from(sorted(parsed.jumps) or [(-1, 1)])
+    loops = known.map(lambda arc: (abs(arc[0]), abs(arc[0])))
+    return st.one_of(
+        known,
+        known.flatmap(elsewhere),
+        loops,
+        backs,
+        backs.flatmap(elsewhere),
+        st.tuples(numbers, numbers),
+    )
 
 
 def lines_of(arcs: Collection[tuple[int, int]]) -> frozenset[int]:
