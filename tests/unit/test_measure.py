@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import runpy
 import tempfile
 from collections.abc import Collection
@@ -183,6 +184,16 @@ class RecordedTest(Checks):
         self.assertEqual(branch, sum(c.branches for c in figures) > 0)
         self.assertEqual(branch, sum(c.branches - c.branches_covered for c in figures) > 0)
 
+    def test_each_arc_by_any_line_of_its_ends(self) -> None:
+        for name in ("finally_exits", "with"):
+            path = self.sources.write(name, SAMPLES[name])
+            parsed = self.sources.parse(path, branch=True)
+            self.assertTrue(parsed.jumps or name != "with")
+            for start, end in {*parsed.arcs, *parsed.jumps}:
+                for arc in itertools.product(siblings(parsed, start), siblings(parsed, end)):
+                    executed = Executed(lines=lines_of([arc]), arcs=frozenset([arc]))
+                    self.compare(path, parsed, executed, branch=True)
+
     def test_lines(self) -> None:
         self.check_all(branch=False)
 
@@ -275,19 +286,19 @@ class GeneratedTest(Checks):
         self.compare(path, parsed, executed, branch=True)
 
 
+def siblings(parsed: Parsed, line: int) -> list[int]:
+    """All lines of the statement that `line` begins; a way out (-line) gives ways out."""
+    sign = -1 if line < 0 else 1
+    return [line, *(sign * n for n, first in parsed.first.items() if first == abs(line))]
+
+
 def arcs_about(parsed: Parsed, length: int) -> st.SearchStrategy[Arc]:
     """Arcs of the file, by any line of their statements; loops on a line; and plain nonsense."""
     numbers = st.integers(1, length)
     known = st.sampled_from(sorted(parsed.arcs) or [(-1, 1)])
 
     def elsewhere(arc: Arc) -> st.SearchStrategy[Arc]:
-        start, end = (
-            st.sampled_from(
-                [line, *(-n if line < 0 else n for n, f in parsed.first.items() if f == abs(line))]
-            )
-            for line in arc
-        )
-        return st.tuples(start, end)
+        return st.tuples(*(st.sampled_from(siblings(parsed, line)) for line in arc))
 
     backs = st.sampled_from(sorted(parsed.jumps) or [(-1, 1)])
     loops = known.map(lambda arc: (abs(arc[0]), abs(arc[0])))
