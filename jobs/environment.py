@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from time import time
 from typing import Any
 
 from jobs.confinement import Confinement
@@ -28,6 +29,7 @@ from venv_builder.progress import Listener
 
 DECLARING = ("tox.ini", "setup.cfg", "pyproject.toml", "setup.py", "toxfile.py", "tox.toml")
 TOX_TIMEOUT = 60.0
+RETRY_AFTER = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +98,8 @@ def _declare(
         json.dumps([sorted(inputs.items()), asked, interpreter.version]).encode()
     ).hexdigest()[:32]
     file = kept / f"{key}.json"
-    if (known := _read_declared(file)) is not None:
+    known = _read_declared(file)
+    if known is not None and (not known.notes or _is_young(file)):
         return known
 
     def run(
@@ -120,9 +123,13 @@ def _declare(
         run=run,
         cache=kept / "constraints",
     )
-    if not declared.notes:
-        _write_declared(file, declared)
+    _write_declared(file, declared)
     return declared
+
+
+def _is_young(file: Path) -> bool:
+    """Whether what could not be had (a constraints file, say) was tried a short while ago."""
+    return time() - file.stat().st_mtime < RETRY_AFTER
 
 
 def _read_declared(file: Path) -> Declared | None:

@@ -18,6 +18,7 @@ from jobs.runner import WorkerResult
 
 NO_MODULE = re.compile(r"ModuleNotFoundError: No module named '([\w.]+)'")
 NO_LIBRARY = re.compile(r"(?:ImportError|OSError): (lib[\w.+-]+\.so[\w.]*): cannot open shared")
+NO_PROGRAM = re.compile(r"FileNotFoundError: \[Errno 2\] No such file or directory: '([\w.+-]+)'$")
 LAST_ERROR = re.compile(r"^(\w[\w.]*(?:Error|Exception|Exit|Interrupt)\b.*)$", re.MULTILINE)
 
 # Distributions that are not named like the module they provide.
@@ -80,6 +81,9 @@ def classify_failure(outcome: Outcome, context: Context) -> Fault:
     if library:
         return _missing_library(subject, library[1], context)
     reason = _last_error(outcome.details)
+    program = NO_PROGRAM.search(reason)
+    if program and (packages := context.system(program[1].partition("-")[0])):
+        return _missing_program(subject, program[1], packages)
     if module:
         return Fault(
             kind=FaultKind.IMPORT,
@@ -121,6 +125,15 @@ def _missing_library(subject: str, library: str, context: Context) -> Fault:
         subject=subject,
         sentence=f"{subject} needs the system library {library}, which this machine lacks.",
         advice=f"Install the system package that holds it.{named}",
+    )
+
+
+def _missing_program(subject: str, program: str, packages: Sequence[str]) -> Fault:
+    return Fault(
+        kind=FaultKind.ENVIRONMENT,
+        subject=subject,
+        sentence=f"{subject} needs the program {program}, which this machine lacks.",
+        advice=f"Install the system packages that bindep.txt names: {', '.join(packages)}.",
     )
 
 

@@ -42,7 +42,7 @@ from venv_builder import Need
 from venv_builder.errors import UsageError
 from venv_builder.progress import Listener, Noted, Stages
 
-INCOMPLETE = {FaultKind.ENVIRONMENT, FaultKind.IMPORT, FaultKind.CRASH, FaultKind.TIME}
+STOPPED = {FaultKind.CRASH, FaultKind.TIME}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,7 +238,7 @@ def _result(
         faults=faults,
         outcomes=ran.outcomes,
         carried=dict(carried),
-        complete=not any(fault.kind in INCOMPLETE for fault in faults),
+        complete=_is_complete(ran, faults),
         snapshot=snapshot,
         recorder=ran.recorder,
         environment=environment,
@@ -246,3 +246,9 @@ def _result(
         seconds=dict(seconds),
         cpu_seconds=cpu_seconds,
     )
+
+
+def _is_complete(ran: Ran, faults: tuple[Fault, ...]) -> bool:
+    """Whether every test that should run did: no failed import, no crash, no timeout."""
+    imports = any(failed_import(outcome.test) for outcome in ran.outcomes)
+    return not imports and not any(fault.kind in STOPPED for fault in faults)

@@ -68,10 +68,11 @@ def inspect_clone(root: Path) -> Clone:
         branch = _upstream_branch(repo)
         shallow = repo.git.rev_parse("--is-shallow-repository") == "true"
     except (InvalidGitRepositoryError, NoSuchPathError, GitCommandError) as error:
-        raise UsageError(
-            f"{root} is no usable git clone: {_reason(error)}.",
-            advice="Run covtrack inside a clone, or name a project of covtrack.toml.",
-        ) from error
+        reason = _reason(error)
+        advice = "Run covtrack inside a clone, or name a project of covtrack.toml."
+        if "dubious ownership" in reason:
+            advice = f"If you trust it: git config --global --add safe.directory {root}"
+        raise UsageError(f"{root} is no usable git clone: {reason}.", advice=advice) from error
     edits = tuple(line[3:] for line in status.splitlines())
     return Clone(root=root, branch=branch, shallow=shallow, dirty=edits)
 
@@ -93,8 +94,9 @@ def _upstream_branch(repo: git.Repo) -> str | None:
 def _reason(error: Exception) -> str:
     text = str(getattr(error, "stderr", "") or error)
     lines = [line.strip(" '\"") for line in text.splitlines() if line.strip(" '\"")]
-    useful = [line for line in lines if line.startswith(("fatal:", "error:", "stderr: "))]
-    return (useful or lines or ["git said nothing"])[0].removeprefix("stderr: '").rstrip(".'")
+    words = [line.removeprefix("stderr: ").lstrip("'") for line in lines]
+    useful = [line for line in words if line.startswith(("fatal:", "error:"))]
+    return (useful or words or ["git said nothing"])[0].rstrip(".")
 
 
 class Mirror:

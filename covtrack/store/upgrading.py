@@ -121,6 +121,7 @@ def _refuse_foreign(connection: Connection, found: str | None, place: str) -> No
             f"({HEAD}).",
             advice="Upgrade covtrack, or set another database URL.",
         )
+    _refuse_encoding(connection, place)
     tables = set(inspect(connection).get_table_names()) - {VERSION_TABLE}
     if connection.dialect.name == "postgresql":  # a server's database may be shared
         tables &= set(metadata.tables)
@@ -128,6 +129,17 @@ def _refuse_foreign(connection: Connection, found: str | None, place: str) -> No
         raise UsageError(
             f"The database {place} holds tables of another program ({', '.join(sorted(tables))}).",
             advice="Set a database URL of covtrack's own.",
+        )
+
+
+def _refuse_encoding(connection: Connection, place: str) -> None:
+    if connection.dialect.name != "postgresql":
+        return
+    encoding = connection.execute(text("SHOW server_encoding")).scalar()
+    if encoding != "UTF8":
+        raise UsageError(
+            f"The database {place} has the encoding {encoding}, which cannot hold all text.",
+            advice="Create it with ENCODING 'UTF8'.",
         )
 
 
