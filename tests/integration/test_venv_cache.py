@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import random
 import shutil
@@ -38,6 +39,9 @@ need = Need(project="one", requirements=("six==1.16.0",))
 print(EnvironmentCache(Path(sys.argv[1])).obtain(need, interpreter=pick_interpreter()).path)
 """
 ROOT = Path(__file__).resolve().parents[2]
+_FOLDER = TemporaryDirectory(ignore_cleanup_errors=True)
+_TEMPLATE = Path(_FOLDER.name) / "template"
+atexit.register(remove_folder, _TEMPLATE)
 
 
 class CacheCase(testtools.TestCase):
@@ -62,6 +66,13 @@ class CacheCase(testtools.TestCase):
         (self.root / "resolutions").symlink_to(self.locks)  # resolved once per class
         self.cache = EnvironmentCache(self.root)
         self.events: list[Event] = []
+
+    def copy_template(self) -> None:
+        """Begin with the environment of ONE, built once per process: it may be moved."""
+        if not _TEMPLATE.exists():
+            EnvironmentCache(_TEMPLATE).obtain(ONE, interpreter=self.interpreter)
+        for name in ("envs", "generations", "resolutions", "groups"):
+            shutil.copytree(_TEMPLATE / name, self.root / name, symlinks=True, dirs_exist_ok=True)
 
     def obtain(self, need: Need = ONE, *beside: Need) -> Environment:
         return self.cache.obtain(
@@ -221,6 +232,10 @@ class SharingTest(CacheCase):
 
 
 class DamageTest(CacheCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.copy_template()
+
     def hurt(self, environment: Environment, fault: str) -> None:
         site = self.site(environment)
         info = site / "six-1.16.0.dist-info"

@@ -19,7 +19,7 @@ requires = virtualenv>=999
 envlist = py3
 [testenv]
 usedevelop = True
-install_command = pip install -c{env:UPPER_CONSTRAINTS_FILE:https://127.0.0.1:9/upper} {opts} {packages}
+install_command = pip install -c{env:UPPER_CONSTRAINTS_FILE:https://127.0.0.1:9/u} {packages}
 setenv =
   OS_TEST_PATH=./demo/tests
   LOGS={envlogdir}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -160,7 +159,7 @@ class FolderTest(testtools.TestCase):
         link_whole(self.root / "l", "f")
         link_whole(self.root / "l", "g")
         self.assertEqual("two", path.read_text())
-        self.assertEqual("g", os.readlink(self.root / "l"))
+        self.assertEqual(Path("g"), (self.root / "l").readlink())
         self.assertEqual({"f", "l"}, {one.name for one in self.root.iterdir()})
 
     def test_readonly_folders_can_be_removed_again(self) -> None:

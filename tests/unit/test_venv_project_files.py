@@ -141,7 +141,7 @@ class OverlayTest(TreeTest):
         self.assertEqual(("demo.pbr", "9.1"), (info.metadata["Name"], info.version))
         self.assertEqual({"console_scripts", "demo.plugins"}, {p.group for p in info.entry_points})
         self.assertEqual("demo_pbr", (info.read_text("top_level.txt") or "").strip())
-        self.assertTrue(all(path.locate().is_file() for path in info.files or ()))
+        self.assertTrue(all(Path(path.locate()).is_file() for path in info.files or ()))
         self.assertEqual((), overlay.notes)
 
     def test_script_runs_the_tree_on_the_given_python(self) -> None:
