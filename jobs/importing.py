@@ -43,7 +43,8 @@ def plan_imports(
     imported = [c for c in changes if c.old in before]
     blobs = {c.old_blob for c in imported if c.old_blob}
     old_parsed = old.load(key, blobs)
-    if any(_reaches(change, before, old_parsed) for change in imported):
+    new_parsed = {**parsed.files, **parsed.others}
+    if any(_reaches(change, before, old_parsed, new_parsed) for change in imported):
         return WorkerPlan(imports=tuple(module.name for module in modules))
     loaded = _loaded_now(fresh, {c.new for c in imported if c.new})
     missing = (c.new for c in imported if c.new and c.new not in loaded)
@@ -51,10 +52,14 @@ def plan_imports(
 
 
 def _reaches(
-    change: FileChange, before: Mapping[str, frozenset[int]], parsed: Mapping[str, Parsed]
+    change: FileChange,
+    before: Mapping[str, frozenset[int]],
+    old: Mapping[str, Parsed],
+    new: Mapping[str, Parsed],
 ) -> bool:
     lines = before[change.old or ""]
-    return reaches_import_time_code(change, parsed.get(change.old_blob or ""), lines)
+    was, now = old.get(change.old_blob or ""), new.get(change.new or "")
+    return reaches_import_time_code(change, was, now, lines)
 
 
 def _loaded_now(fresh: Iterable[Path], paths: set[str]) -> set[str]:

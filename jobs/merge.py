@@ -113,7 +113,7 @@ def _last_line(parsed: Parsed) -> int:
 
 
 def reaches_import_time_code(
-    change: FileChange, old: Parsed | None, import_lines: Collection[int]
+    change: FileChange, old: Parsed | None, new: Parsed | None, import_lines: Collection[int]
 ) -> bool:
     """Whether the diff changes a function of which lines ran at import time before.
 
@@ -122,6 +122,10 @@ def reaches_import_time_code(
     """
     if old is None or change.lines is None:
         return bool(import_lines)
+    # Only the new file tells whether a line put behind a function's last one belongs to it.
+    grown = touched_function_lines(change, new) - {f.first for f in new.functions} if new else ()
+    if not change.lines.map_lines(import_lines).isdisjoint(grown):
+        return True
     return any(
         function.body <= line <= function.last and line > function.first
         for function in old.functions
