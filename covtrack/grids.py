@@ -14,14 +14,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from io import StringIO
 
-from rich.cells import cell_len
-from rich.console import Console
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
 GAP = 2
-UNBOUNDED = 100_000
+UNBOUNDED = 10**9
 _MARKDOWN = re.compile(r"([\\`*_\[\]<>|~&#!])")
+_UNSHOWN = ("Cc", "Cf", "Co", "Cs")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -50,26 +51,27 @@ class Grid:
 
 def clean(text: str) -> str:
     """One line without control, format, private and surrogate characters."""
-    spaced = " ".join(text.split())
-    return "".join(c for c in spaced if unicodedata.category(c) not in ("Cc", "Cf", "Co", "Cs"))
+    kept = (c for c in text if c.isspace() or unicodedata.category(c) not in _UNSHOWN)
+    return " ".join("".join(kept).split())
 
 
 def render_table(grid: Grid, *, width: int | None = None, color: bool = False) -> str:
     """Aligned columns, `width` cells wide at most; None (a pipe) is as wide as needed."""
     shown = fit(grid, width)
+    widths = share_out(shown, width)
     table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
-    for index, column in enumerate(shown.columns):
-        table.add_column(
-            Text(column.title),
-            justify="right" if column.figures else "left",
-            min_width=least_width(shown, index),
-            no_wrap=column.least is None,
-            overflow="ellipsis",
-        )
+    for column, cells in zip(shown.columns, widths, strict=True):
+        justify: JustifyMethod = "right" if column.figures else "left"
+        table.add_column(Text(column.title), justify=justify, min_width=cells, no_wrap=True)
     for index, row in enumerate(shown.rows):
-        cells = [Text(clean_cell(cell), no_wrap=True, overflow="ellipsis") for cell in row]
-        table.add_row(*cells, style="bold" if index in shown.strong else None)
-    return _print(table, max(width, needed_width(shown)) if width else UNBOUNDED, color)
+        texts = [Text(cut(clean_cell(c), w)) for c, w in zip(row, widths, strict=True)]
+        table.add_row(*texts, style="bold" if index in shown.strong else None)
+    return _print(table, sum(widths) + GAP * len(widths), color)
+
+
+def cut(text: str, width: int) -> str:
+    """`text` in `width` terminal cells, with an ellipsis where it had to be cut."""
+    return text if cell_len(text) <= width else set_cell_size(text, width - 1) + "…"
 
 
 def clean_cell(cell: str) -> str:
@@ -94,17 +96,32 @@ def fit(grid: Grid, width: int | None) -> Grid:
 
 def needed_width(grid: Grid) -> int:
     """Terminal cells that the grid needs for all but the ends of the cells that may be cut."""
-    indexes = range(len(grid.columns))
-    return GAP * (len(grid.columns) - 1) + sum(least_width(grid, index) for index in indexes)
+    columns = range(len(grid.columns))
+    return GAP * (len(columns) - 1) + sum(_least_width(grid, index) for index in columns)
 
 
-def least_width(grid: Grid, index: int) -> int:
-    """Terminal cells that one column needs."""
-    column = grid.columns[index]
+def share_out(grid: Grid, width: int | None) -> tuple[int, ...]:
+    """The width of each column; room beyond what is needed goes to the first that want it."""
+    room = UNBOUNDED if width is None else max(0, width - needed_width(grid))
+    widths = []
+    for index in range(len(grid.columns)):
+        least = _least_width(grid, index)
+        more = min(room, max(0, _full_width(grid, index) - least))
+        room -= more
+        widths.append(least + more)
+    return tuple(widths)
+
+
+def _full_width(grid: Grid, index: int) -> int:
     cells = (clean_cell(row[index]) for row in grid.rows)
-    widest = max((cell_len(cell) for cell in cells), default=0)
-    wanted = widest if column.least is None else min(widest, column.least)
-    return max(wanted, cell_len(column.title))
+    return max([cell_len(grid.columns[index].title), *(cell_len(cell) for cell in cells)])
+
+
+def _least_width(grid: Grid, index: int) -> int:
+    column, full = grid.columns[index], _full_width(grid, index)
+    if column.least is None:
+        return full
+    return min(full, max(column.least, cell_len(column.title)))
 
 
 def render_markdown(grid: Grid) -> str:
