@@ -60,8 +60,11 @@ class Generations:
     def publish(self, key: str, draft: Path) -> Path:
         """Make the whole folder `draft` the key's current generation; its new place."""
         folder = self.root / "generations"
-        numbers = [int(path.name.rpartition(".")[2]) for path in folder.glob(f"{key}.*")]
-        generation = folder / f"{key}.{max(numbers, default=0) + 1}"
+        known = {path.name for path in folder.glob(f"{key}.*")}
+        if current := self.current(key):  # its folder may be gone
+            known.add(current.name)
+        last = max((int(name.rpartition(".")[2]) for name in known), default=0)
+        generation = folder / f"{key}.{last + 1}"
         draft.rename(generation)
         link_whole(self.root / "envs" / key, f"../generations/{generation.name}")
         return generation

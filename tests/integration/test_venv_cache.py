@@ -121,6 +121,7 @@ class ObtainTest(CacheCase):
         self.set_variable("UV_OFFLINE", "1")
         again = EnvironmentCache(self.root).obtain(ONE, interpreter=self.interpreter)
         self.assertTrue(again.built)
+        self.assertEqual((), self.cache.verify(again.key, full=True))
 
     def test_another_index_is_another_input(self) -> None:
         self.obtain()
@@ -185,6 +186,26 @@ class ObtainTest(CacheCase):
         )
         told = self.run_python(environment, code, PYTHONPATH=f"{overlay.path}:{tree}")
         self.assertEqual("4.2 ['demo:A']", told)
+
+
+class PoisonTest(CacheCase):
+    def test_a_poisoned_uv_cache_is_noticed_and_cleaned(self) -> None:
+        poisoned = self.root.parent / "uv"
+        cache = EnvironmentCache(self.root, uv_cache=poisoned)
+        first = cache.obtain(ONE, interpreter=self.interpreter)
+        remove_folder(first.path.parent)
+        (kept,) = (poisoned / "archive-v0").glob("*/six.py")
+        kept.write_text("raise SystemExit('poisoned')\n")
+        again = cache.obtain(ONE, interpreter=self.interpreter, listener=self.events.append)
+        self.assertTrue(again.built)
+        self.assertEqual((), cache.verify(again, full=True))
+        self.assertEqual("1.16.0", self.run_python(again, "import six; print(six.__version__)"))
+
+    def test_the_oldest_supported_interpreter(self) -> None:
+        oldest = pick_interpreter("3.9")
+        environment = self.cache.obtain(ONE, interpreter=oldest)
+        code = "import sys, six, coverage, stestr, pkg_resources; print(sys.version_info[:2])"
+        self.assertEqual("(3, 9)", self.run_python(environment, code))
 
 
 class SharingTest(CacheCase):
