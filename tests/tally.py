@@ -1,0 +1,36 @@
+"""Counts the tests of a subunit stream on standard input: `N passed, N failed, N skipped`.
+
+Names what was skipped, and ends with status 1 if a test failed or none ran.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from typing import Any
+
+import subunit
+from testtools import StreamToDict
+
+
+def main() -> int:
+    counts: Counter[str] = Counter()
+
+    def count(test: Any) -> None:
+        kind = {"success": "passed", "xfail": "passed", "skip": "skipped"}
+        outcome = kind.get(test["status"], "failed")
+        if test["status"] != "exists":
+            counts[outcome] += 1
+            if outcome == "skipped":
+                sys.stdout.write(f"skipped: {test['id']}\n")
+
+    result = StreamToDict(count)
+    result.startTestRun()
+    subunit.ByteStreamToStreamResult(sys.stdin.buffer).run(result)
+    result.stopTestRun()
+    print(f"{counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped")
+    return 1 if counts["failed"] or not counts["passed"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
