@@ -13,7 +13,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -161,8 +161,8 @@ def write_snapshot(
     not at all.
     """
     new = target.with_name(f"{target.name}.{os.getpid()}.new")
-    target.parent.mkdir(parents=True, exist_ok=True)
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         if base is None:
             _create(new, arcs=any(has_arcs(path) for path in fresh))
         else:
@@ -186,7 +186,8 @@ def write_snapshot(
             advice=f"Make room below {target.parent}; nothing stored was changed.",
         ) from error
     finally:
-        new.unlink(missing_ok=True)
+        with suppress(OSError):  # not there, or its folder cannot be one
+            new.unlink()
 
 
 def _create(path: Path, *, arcs: bool) -> None:
