@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import time
@@ -29,18 +30,25 @@ from venv_builder.progress import Listener
 
 DECLARING = ("tox.ini", "setup.cfg", "pyproject.toml", "setup.py", "toxfile.py", "tox.toml")
 TOX_TIMEOUT = 60.0
+# What an address holds may change without notice, and what could not be had may come back.
+ASK_AFTER = 24 * 3600.0
 RETRY_AFTER = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """An environment ready to run a tree's tests in."""
+    """An environment ready to run a tree's tests in, held until the job ends."""
 
     environment: Environment
     overlay: Overlay
     declared: Declared
     need: Need
     interpreter: Interpreter
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know of how the environment came about."""
+        return (*self.declared.notes, *self.environment.notes, *self.overlay.notes)
 
 
 def prepare_environment(
@@ -49,6 +57,7 @@ def prepare_environment(
     settings: ProjectSettings,
     *,
     cache: EnvironmentCache,
+    held: ExitStack,
     kept: Path,
     scratch: Path,
     beside: Sequence[Need],
@@ -57,17 +66,27 @@ def prepare_environment(
 ) -> Prepared:
     """Read what the tree declares (once per content, kept below `kept`), get its environment.
 
-    `beside` are the other projects' needs: one environment serves all that resolve together.
+    `held` keeps the environment from being replaced until it is closed. `beside` are the other
+    projects' needs: one environment serves all that resolve together.
     Raises BuildError if nothing resolves or installs.
     """
     interpreter = pick_interpreter(settings.python)
-    declared = _declare(tree, blobs, settings, interpreter, kept=kept, scratch=scratch)
+    declared = _declare(
+        tree,
+        blobs,
+        settings,
+        interpreter,
+        kept=kept,
+        downloads=cache.constraints_folder,
+        scratch=scratch,
+    )
     need = Need(
         project=settings.name,
-        requirements=tuple(sorted({*declared.requirements, *settings.extra_packages})),
+        requirements=declared.requirements,
         constraints=declared.constraints,
     )
-    environment = cache.obtain(need, beside=beside, interpreter=interpreter, listener=listener)
+    obtained = cache.obtain(need, beside=beside, interpreter=interpreter, listener=listener)
+    environment = held.enter_context(cache.hold(obtained))
     overlay = write_overlay(tree, scratch / "overlay", version=version, python=environment.python)
     return Prepared(
         environment=environment,
@@ -85,6 +104,7 @@ def _declare(
     interpreter: Interpreter,
     *,
     kept: Path,
+    downloads: Path,
     scratch: Path,
 ) -> Declared:
     """What the tree declares; tox is asked only if a file that it may read has changed."""
@@ -93,13 +113,19 @@ def _declare(
         for path, blob in blobs.items()
         if path in DECLARING or (path.endswith((".txt", ".in")) and "requirements" in path)
     }
-    asked = [settings.tox_env, settings.constraints, settings.extras, settings.requirements]
+    asked = [
+        settings.tox_env,
+        _fingerprint(settings.constraints),
+        settings.extras,
+        settings.requirements,
+        settings.extra_packages,
+    ]
     key = hashlib.sha256(
         json.dumps([sorted(inputs.items()), asked, interpreter.version]).encode()
     ).hexdigest()[:32]
     file = kept / f"{key}.json"
     known = _read_declared(file)
-    if known is not None and (not known.notes or _is_young(file)):
+    if known is not None and _is_young(file, RETRY_AFTER if known.notes else ASK_AFTER):
         return known
 
     def run(
@@ -121,15 +147,23 @@ def _declare(
         tox_env=settings.tox_env,
         constraints=settings.constraints,
         run=run,
-        cache=kept / "constraints",
+        also=(*(f"-r {name}" for name in settings.requirements), *settings.extra_packages),
+        extras=settings.extras,
+        cache=downloads,
     )
     _write_declared(file, declared)
     return declared
 
 
-def _is_young(file: Path) -> bool:
-    """Whether what could not be had (a constraints file, say) was tried a short while ago."""
-    return time() - file.stat().st_mtime < RETRY_AFTER
+def _fingerprint(constraints: str | None) -> str | None:
+    """What a constraints setting stands for: a local file's content, else the words."""
+    if constraints is None or "://" in constraints or not Path(constraints).is_file():
+        return constraints
+    return hashlib.sha256(Path(constraints).read_bytes()).hexdigest()
+
+
+def _is_young(file: Path, seconds: float) -> bool:
+    return time() - file.stat().st_mtime < seconds
 
 
 def _read_declared(file: Path) -> Declared | None:

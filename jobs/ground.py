@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +35,8 @@ class Ground:
     key: str
 
 
-def set_up(request: Request, stages: Stages) -> Ground:
+def set_up(request: Request, stages: Stages, held: ExitStack) -> Ground:
+    """Check the commit out and get its environment, which `held` keeps until it is closed."""
     settings, places, mirror = request.settings, request.places, request.mirror
     sha = request.commit.sha
     worktree = Worktree(mirror=mirror, root=places.tree)
@@ -48,6 +50,7 @@ def set_up(request: Request, stages: Stages) -> Ground:
             blobs,
             settings,
             cache=request.environments,
+            held=held,
             kept=places.kept / "declared",
             scratch=places.scratch,
             beside=request.beside,

@@ -11,6 +11,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,11 +62,12 @@ def run_job(request: Request, target: Path, listener: Listener) -> Finished:
     """
     stages, cpu = Stages(listener), _cpu_seconds()
     request.places.scratch.mkdir(parents=True, exist_ok=True)
+    held = ExitStack()
     try:
-        ground = set_up(request, stages)
+        ground = set_up(request, stages, held)
         known = read_tests(request.base.snapshot) if request.base else {}
         selection = _select(request, ground, known)
-        notes = (*request.notes, *ground.prepared.declared.notes, *selection.notes)
+        notes = (*request.notes, *ground.prepared.notes, *selection.notes)
         for note in notes:
             listener(Noted(sentence=note))
         ran, faults = _execute(request, ground, selection, known, stages)
@@ -75,6 +77,7 @@ def run_job(request: Request, target: Path, listener: Listener) -> Finished:
         with stages.stage("measure"):
             measurement = _measure(request, ran, target)
     finally:
+        held.close()
         shutil.rmtree(request.places.scratch, ignore_errors=True)
     return Finished(
         result=_result(
@@ -127,15 +130,14 @@ def _execute(
     known: Mapping[str, TestRecord],
     stages: Stages,
 ) -> tuple[Ran, tuple[Fault, ...]]:
-    with request.environments.hold(ground.prepared.environment):
-        parser = start_parser(request, ground)
-        try:
-            with stages.stage("run", _what_runs(selection, ground.modules)):
-                ran = run_selected(request, ground, selection, known, parser, stages.listener)
-            with stages.stage("faults"):
-                return ran, find_faults(request, ground, ran, known, stages.listener)
-        finally:
-            parser.stop()
+    parser = start_parser(request, ground)
+    try:
+        with stages.stage("run", _what_runs(selection, ground.modules)):
+            ran = run_selected(request, ground, selection, known, parser, stages.listener)
+        with stages.stage("faults"):
+            return ran, find_faults(request, ground, ran, known, stages.listener)
+    finally:
+        parser.stop()
 
 
 def _merge_tests(

@@ -6,7 +6,7 @@ that may run is a toxfile.py, inside the subprocess that `run` starts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -62,10 +62,15 @@ def read_declarations(
     interpreter: Interpreter,
     tox_env: str | None = None,
     constraints: str | None = None,
+    also: Sequence[str] = (),
+    extras: Sequence[str] = (),
     cache: Path | None = None,
     run: Runner = run_command,
 ) -> Declared:
     """Everything that the tests in `tree` need on `interpreter`.
+
+    `also` are further lines as in a requirements file (`-r FILE` counts from the tree), `extras`
+    further extras of the project.
 
     `constraints` is a path or address that replaces every constraints address the tree names, or
     "none" to drop all constraints. `cache` is the folder in which fetched ones are kept. Raises
@@ -77,6 +82,8 @@ def read_declarations(
     project = read_project(tree)
     tox = _ask_tox(tree, interpreter, run, tox_env, constraints)
     wanted = _follow_tox(tree, tox) if tox else _follow_files(tree, project)
+    wanted += follow_lines(also, tree=tree, folder=tree)
+    wanted += Wanted(extras=tuple(canonicalize_name(name) for name in extras))
     wanted = _add_own(tree, project, wanted)
     locations = choose_constraints(wanted.constraints, constraints)
     lines = [read_constraints(location, tree=tree, cache=cache) for location in locations]
