@@ -73,7 +73,8 @@ def run_selected(
     results = runner.run(parallel, timeout=settings.timeout, total=total)
     if serial:
         results += runner.run(serial, timeout=max(1.0, deadline - time.monotonic()))
-    outcomes = read_outcomes([r.stream for r in results], request.places.stestr)
+    repository = request.places.stestr if results else None
+    outcomes = read_outcomes([r.stream for r in results], repository)
     parsed = parser.finish()
     imports = plan_imports(
         ground.diff,

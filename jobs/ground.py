@@ -61,9 +61,7 @@ def set_up(request: Request, stages: Stages, held: ExitStack) -> Ground:
         worktree.compile(prepared.environment.python, f"cpython-{major}{minor}")
     variables = {**prepared.declared.set_env, **settings.set_env}
     layout = read_layout(places.tree, settings, variables)
-    modules = find_test_modules(
-        blobs, layout, lambda path: "def load_tests" in (mirror.read(sha, path) or "")
-    )
+    modules = find_test_modules(blobs, layout, lambda path: _has_load_tests(places.tree / path))
     around = _surroundings(settings, places, prepared, variables, blobs)
     return Ground(
         blobs=blobs,
@@ -74,6 +72,10 @@ def set_up(request: Request, stages: Stages, held: ExitStack) -> Ground:
         diff=diff,
         key=_parse_key(request, prepared, around),
     )
+
+
+def _has_load_tests(package: Path) -> bool:
+    return b"def load_tests" in package.read_bytes()
 
 
 def _surroundings(
