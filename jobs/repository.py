@@ -18,6 +18,7 @@ from git.exc import GitCommandError, InvalidGitRepositoryError, NoSuchPathError
 
 from jobs.diff import TreeDiff, parse_diff
 from venv_builder.errors import InfrastructureError, UsageError
+from venv_builder.files import remove_folder
 
 # A mirror runs no hook, no fsmonitor, no filter of the user's or of the repository's own.
 CONFIG = {
@@ -28,6 +29,18 @@ CONFIG = {
     "gc.auto": "0",
     "protocol.ext.allow": "never",
 }
+OPTIONS = tuple(word for name, value in CONFIG.items() for word in ("-c", f"{name}={value}"))
+# Git sets these for hooks and for `rebase --exec`; each names one repository, not ours.
+HOOK_VARIABLES = (
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_COMMON_DIR",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_NAMESPACE",
+    "GIT_PREFIX",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +54,15 @@ class Commit:
     committed_at: datetime
 
 
+def _forget_hook_variables() -> None:
+    """Drop what a hook that runs covtrack was told: git's commands would obey it."""
+    for name in HOOK_VARIABLES:
+        os.environ.pop(name, None)
+
+
 def clone_root(path: Path) -> Path | None:
     """The top folder of the git clone that holds `path`; None outside any clone."""
+    _forget_hook_variables()
     try:
         repo = git.Repo(path, search_parent_directories=True)
     except (InvalidGitRepositoryError, NoSuchPathError):
@@ -62,9 +82,11 @@ class Clone:
 
 def inspect_clone(root: Path) -> Clone:
     """Look at the clone at `root`; raises UsageError where there is none."""
+    _forget_hook_variables()
+    look = ("git", "--no-optional-locks", *OPTIONS, "status", "--porcelain")
     try:
         repo = git.Repo(root)
-        status = repo.git.status("--porcelain", "--untracked-files=no")
+        status = str(repo.git.execute([*look, "--untracked-files=no"]))
         branch = _upstream_branch(repo)
         shallow = repo.git.rev_parse("--is-shallow-repository") == "true"
     except (InvalidGitRepositoryError, NoSuchPathError, GitCommandError) as error:
@@ -104,6 +126,7 @@ class Mirror:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        _forget_hook_variables()
         try:
             if not (path / "HEAD").exists():
                 path.mkdir(parents=True, exist_ok=True)
@@ -124,19 +147,17 @@ class Mirror:
             raise InfrastructureError(f"{doing}: {_reason(error)}.", advice=advice) from error
 
     def _run(self, command: str, *arguments: str) -> str:
-        options = [word for name, value in CONFIG.items() for word in ("-c", f"{name}={value}")]
         environment = {"GIT_TERMINAL_PROMPT": "0", "GIT_CONFIG_NOSYSTEM": "1", "LC_ALL": "C"}
         with self._git.custom_environment(**environment):
             return str(
                 self._git.execute(
-                    ["git", *options, command, *arguments], strip_newline_in_stdout=False
+                    ["git", *OPTIONS, command, *arguments], strip_newline_in_stdout=False
                 )
             )
 
     def _run_bytes(self, command: str, *arguments: str) -> bytes:
-        options = [word for name, value in CONFIG.items() for word in ("-c", f"{name}={value}")]
         output = self._git.execute(
-            ["git", *options, command, *arguments],
+            ["git", *OPTIONS, command, *arguments],
             stdout_as_string=False,
             strip_newline_in_stdout=False,
         )
@@ -156,12 +177,12 @@ class Mirror:
         with self._told(
             f"Cannot fetch {url}", "Check the project's git setting and that it can be reached."
         ):
-            self._run("fetch", *options, url, *refs)
+            self._run("fetch", *options, "--", url, *refs)
 
     def default_branch(self, url: str) -> str:
         """The branch that the HEAD of `url` names; UsageError if it names none."""
         with self._told(f"Cannot reach {url}", "Check the project's git setting."):
-            answer = self._run("ls-remote", "--symref", url, "HEAD")
+            answer = self._run("ls-remote", "--symref", "--", url, "HEAD")
         first = answer.partition("\n")[0]
         if not first.startswith("ref: refs/heads/"):
             raise UsageError(
@@ -245,8 +266,9 @@ class Mirror:
     def diff(self, old: str, new: str) -> TreeDiff:
         """What changed from commit `old` to commit `new`, renames followed."""
         options = ("--raw", "-p", "-U0", "-z", "-M", "--no-abbrev", "--no-color", "--no-ext-diff")
+        plain = ("--no-textconv", "--submodule=short", "--inter-hunk-context=0")
         with self._told(f"Cannot compare {old[:10]} and {new[:10]}"):
-            return parse_diff(self._run_bytes("diff", *options, "--no-textconv", old, new, "--"))
+            return parse_diff(self._run_bytes("diff", *options, *plain, old, new, "--"))
 
     def changed_names(self, old: str, new: str) -> tuple[str, ...]:
         """Paths from `git diff --name-only`: the original method's question."""
@@ -289,14 +311,22 @@ class Mirror:
             "LC_ALL": "C",
         }
         folder.mkdir(parents=True, exist_ok=True)
-        options = [word for name, value in CONFIG.items() for word in ("-c", f"{name}={value}")]
         steps = (
             ("read-tree", "--reset", "-u", sha),
             ("checkout-index", "--all", "--force", "--quiet", "--index"),
-            ("clean", "-ffdxq", "-e", "*.pyc"),
+            ("clean", "-ffdxq", "-e", "*.pyc", "-e", "!*.pyc/"),
         )
         with self._told(f"Cannot check out {sha[:10]} in {folder}", "Check the disk's free room."):
             index.with_name(index.name + ".lock").unlink(missing_ok=True)
+            _remove_planted(folder / ".git")
             for step in steps:
-                command = ["git", f"--git-dir={self.path}", *options, *step]
+                command = ["git", f"--git-dir={self.path}", *OPTIONS, *step]
                 git.Git(folder).execute(command, env={**os.environ, **environment})
+
+
+def _remove_planted(path: Path) -> None:
+    """Remove a .git that measured code left: `git clean` would spare it, and tools obey it."""
+    if path.is_dir() and not path.is_symlink():
+        remove_folder(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -63,7 +63,8 @@ class Worktree:
         return (path for path in self.root.rglob("*.py") if path.is_file())
 
     def _bytecode(self) -> Iterator[Path]:
-        return self.root.rglob("*.pyc") if self.root.exists() else iter(())
+        found = self.root.rglob("*.pyc") if self.root.exists() else iter(())
+        return (path for path in found if path.is_symlink() or not path.is_dir())
 
     def _read_trusted(self) -> Mapping[str, _Stamp]:
         try:

@@ -271,7 +271,11 @@ class EndTest(LaunchCase):
         self.assertIn(completed.status, (128 + signal.SIGKILL, 1))
 
     def sleeper(self) -> tuple[str, ...]:
-        code = "import os,time; open('pid','w').write('%d\\n' % os.getpid()); time.sleep(600)"
+        # In a session of its own, so that no signal to its group reaches it.
+        code = (
+            "import os, time; os.setsid()\n"
+            "open('pid', 'w').write('%d\\n' % os.getpid()); time.sleep(600)"
+        )
         confinement = self.confinement()
         confinement.environment((), {})
         return confinement.argv([sys.executable, "-c", code])
