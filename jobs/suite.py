@@ -18,6 +18,8 @@ from venv_builder.errors import UsageError
 
 PATTERN = "test*.py"
 SHELL_VARIABLE = re.compile(r"\$(?:\{(\w+)(?::?-([^}]*))?\}|(\w+))")
+# unittest asks for an identifier of the file alone; folders only have to be importable.
+LOADABLE_PATH = re.compile(r"^([^/.]+/)*[^\d\W]\w*$")
 IDENTIFIER_PATH = re.compile(r"^[^\d\W]\w*(/[^\d\W]\w*)*$")
 
 
@@ -64,6 +66,7 @@ def read_layout(root: Path, settings: ProjectSettings, variables: Mapping[str, s
     Raises UsageError if the stestr configuration cannot be read or leaves the tree.
     """
     test_path, top_dir, group_regex = _read_stestr(root)
+    _check_group_regex(group_regex, root)
     chosen = settings.test_path or test_path or _guess_test_path(root)
     if chosen is None:
         raise UsageError(
@@ -92,6 +95,16 @@ def _read_stestr(root: Path) -> tuple[str | None, str | None, str | None]:
             advice="Mend .stestr.conf, or set test_path for the project in covtrack.toml.",
         ) from error
     return conf.test_path, conf.top_dir, conf.group_regex
+
+
+def _check_group_regex(pattern: str | None, root: Path) -> None:
+    try:
+        re.compile(pattern or "")
+    except re.error as error:
+        raise UsageError(
+            f"The group_regex of {root.name} is no regular expression: {error}.",
+            advice="Mend it in .stestr.conf.",
+        ) from error
 
 
 def _guess_test_path(root: Path) -> str | None:
@@ -150,7 +163,7 @@ def _packages(path: str, layout: Layout) -> list[str]:
 def _as_module(path: str, custom: str | None, layout: Layout) -> TestModule | None:
     stem = custom or path.removesuffix(".py")
     relative = stem.removeprefix(f"{layout.top_dir}/") if layout.top_dir else stem
-    if not IDENTIFIER_PATH.match(relative):
+    if not LOADABLE_PATH.match(relative):
         return None
     file = f"{custom}/__init__.py" if custom else path
     return TestModule(name=relative.replace("/", "."), path=file, package=custom is not None)
