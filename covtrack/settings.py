@@ -75,6 +75,7 @@ def _check(path: Path, raw: Mapping[str, Any]) -> Settings:
     tables = raw.get("projects", {})
     if not isinstance(defaults, dict) or not isinstance(tables, dict):
         raise UsageError(f"In {path}, defaults and projects must be tables.")
+    _check_defaults(path, defaults)
     projects = {
         name: {**defaults, **table, "name": name} if isinstance(table, dict) else table
         for name, table in tables.items()
@@ -90,10 +91,21 @@ def _check(path: Path, raw: Mapping[str, Any]) -> Settings:
     return _anchor(settings, path.parent)
 
 
-def _explain(error: ValidationError) -> str:
+def _check_defaults(path: Path, defaults: Mapping[str, Any]) -> None:
+    """Refuse what no project could take, even while there is no project."""
+    try:
+        ProjectSettings.model_validate({"git": ".", **defaults, "name": "defaults"})
+    except ValidationError as error:
+        raise UsageError(
+            f"{path}: {_explain(error, 'defaults')}.",
+            advice="covtrack init writes a commented example.",
+        ) from error
+
+
+def _explain(error: ValidationError, *within: str) -> str:
     parts = []
     for item in error.errors(include_url=False, include_context=False):
-        place = ".".join(str(part) for part in item["loc"])
+        place = ".".join(str(part) for part in (*within, *item["loc"]))
         words = "is not a known setting" if item["type"] == "extra_forbidden" else item["msg"]
         parts.append(f"{place}: {words[0].lower()}{words[1:]}")
     return "; ".join(parts)
@@ -148,6 +160,7 @@ def add_project(path: Path, name: str, values: Mapping[str, Any]) -> None:
         document = tomlkit.parse(text)
     except tomlkit.exceptions.TOMLKitError as error:
         raise UsageError(f"{path} is no valid TOML: {error}.") from error
+    _check(path, document.unwrap())
     tables = document.setdefault("projects", tomlkit.table(is_super_table=True))
     if name in tables:
         raise UsageError(f"{path} has a project {name} already.", advice="Edit its table there.")

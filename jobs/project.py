@@ -37,7 +37,7 @@ def parse_target(value: Any) -> Any:
     if isinstance(value, int | float | str):
         try:
             return Fraction(str(value))
-        except ValueError:
+        except (ValueError, ZeroDivisionError):
             return value
     return value
 
