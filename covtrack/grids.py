@@ -62,7 +62,7 @@ def render_table(grid: Grid, *, width: int | None = None, color: bool = False) -
     table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
     for column, cells in zip(shown.columns, widths, strict=True):
         justify: JustifyMethod = "right" if column.figures else "left"
-        table.add_column(Text(column.title), justify=justify, min_width=cells, no_wrap=True)
+        table.add_column(Text(column.title), justify=justify, width=cells, no_wrap=True)
     for index, row in enumerate(shown.rows):
         texts = [Text(cut(clean_cell(c), w)) for c, w in zip(row, widths, strict=True)]
         table.add_row(*texts, style="bold" if index in shown.strong else None)
