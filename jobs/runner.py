@@ -111,7 +111,7 @@ def plan_workers(
         (0.0, []) for _ in range(max(1, min(workers, len(groups))))
     ]
     for key in sorted(groups, key=lambda key: (-weights[key], key)):
-        load, names = min(loads, key=lambda item: item[0])
+        load, names = min(loads, key=lambda item: (item[0], len(item[1])))
         loads[loads.index((load, names))] = (load + weights[key], [*names, *groups[key]])
     parallel = tuple(
         WorkerPlan(modules=tuple(sorted(names)), avoid=tuple(serial)) for _, names in loads

@@ -148,10 +148,26 @@ class StatementCache:
         except sqlite3.DatabaseError:
             self.path.unlink(missing_ok=True)
             return {}
-        return {blob: read_parsed(json.loads(text)) for blob, text in known.items()}
+        found = {blob: _read_entry(text) for blob, text in known.items()}
+        return {blob: parsed for blob, parsed in found.items() if parsed is not None}
 
     def store(self, key: str, parsed: Mapping[str, Mapping[str, Any]]) -> None:
         """Keep the parser's raw entries, by blob; errors are kept too."""
         rows = [(key, blob, json.dumps(raw)) for blob, raw in parsed.items()]
+        try:
+            self._insert(rows)
+        except sqlite3.DatabaseError:
+            self.path.unlink(missing_ok=True)
+            self._insert(rows)
+
+    def _insert(self, rows: list[tuple[str, str, str]]) -> None:
         with closing(self._connect()) as connection, connection:
             connection.executemany("INSERT OR REPLACE INTO parsed VALUES (?, ?, ?)", rows)
+
+
+def _read_entry(text: str) -> Parsed | None:
+    """One entry of the cache; None for one that is damaged, so that it is parsed anew."""
+    try:
+        return read_parsed(json.loads(text))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
