@@ -1,0 +1,156 @@
+"""covtrack.terminal: what people read, rounded down and never broken by what it quotes."""
+
+from __future__ import annotations
+
+import io
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
+from datetime import UTC, datetime
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from testtools import TestCase
+
+from covtrack.terminal import (
+    MOST_FAULTS,
+    floor_percent,
+    format_share,
+    render_result,
+    show_progress,
+    tell_line,
+)
+from jobs.results import (
+    Before,
+    Counts,
+    Fault,
+    FaultKind,
+    FileMeasure,
+    JobResult,
+    Kind,
+    Measurement,
+    Select,
+    TestCounts,
+)
+from venv_builder.progress import Advanced, Noted, StageEnded, StageStarted
+
+RESULT = JobResult(
+    project="oslo.thing",
+    branch="master",
+    commit="c" * 40,
+    subject="Fix [bold]everything[/bold] [/]",
+    committed_at=datetime(2025, 1, 1, tzinfo=UTC),
+    base="b" * 40,
+    select=Select.CHANGED,
+    kind=Kind.CHANGE,
+    tests=TestCounts(run=7, passed=4, failed=2, skipped=1, carried=93),
+    measurement=Measurement(
+        files=(
+            FileMeasure(path="a.py", counts=Counts(statements=3000, covered=2000)),
+            FileMeasure(path="v.py", counts=Counts(statements=50, covered=49), vendored=True),
+        )
+    ),
+    before=Before(
+        total=Counts(statements=3000, covered=1999), vendored=Counts(statements=50, covered=50)
+    ),
+    faults=(),
+    outcomes=(),
+    carried={"d" * 40: 93},
+    complete=True,
+    snapshot=Path("snapshot"),
+    recorder="none",
+    environment="env",
+    seconds={"run": 1.25},
+)
+
+
+def rendered(**changes: Any) -> str:
+    output = io.StringIO()
+    with redirect_stdout(output):
+        render_result(replace(RESULT, **changes), Fraction(4, 5))
+    return output.getvalue()
+
+
+class ShareTest(TestCase):
+    @given(statements=st.integers(1, 10**6), data=st.data())
+    def test_rounded_down_to_two_places(self, statements: int, data: st.DataObject) -> None:
+        covered = data.draw(st.integers(0, statements))
+        text = format_share(Counts(statements=statements, covered=covered))
+        shown = Fraction(text.removesuffix(" %"))
+        exact = Fraction(100 * covered, statements)
+        self.assertTrue(shown <= exact < shown + Fraction(1, 100), text)
+        self.assertEqual(covered == statements, text == "100.00 %")
+
+    def test_no_statements(self) -> None:
+        self.assertEqual("unknown", format_share(Counts()))
+        self.assertEqual(66.66, floor_percent(Fraction(2, 3)))
+
+
+class RenderTest(TestCase):
+    def test_figures(self) -> None:
+        text = rendered()
+        for words in ("3000", "2000", "66.66 %", "66.63 %", "400", "vendored", "98.00 %"):
+            self.assertIn(words, text)
+        for words in ("7 run", "4 passed", "2 failed", "1 skipped", "93 carried", "dddddddddd"):
+            self.assertIn(words, text)
+        self.assertNotIn("branches", text)
+        self.assertNotIn("incomplete", text)
+
+    def test_subject_is_quoted_as_it_is(self) -> None:
+        self.assertIn(RESULT.subject, rendered())
+
+    def test_branches(self) -> None:
+        counts = Counts(statements=10, covered=5, branches=8, branches_covered=3)
+        files = (FileMeasure(path="a.py", counts=counts),)
+        text = rendered(measurement=Measurement(files=files))
+        self.assertIn("37.50 %", text)
+        self.assertNotIn("vendored", text)
+
+    def test_nothing_measured_and_no_base(self) -> None:
+        self.assertIn("unknown", rendered(measurement=Measurement(files=()), before=None))
+
+    def test_faults(self) -> None:
+        faults = tuple(
+            Fault(
+                kind=FaultKind.TEST, subject=f"t{n}", sentence=f"t{n} [/x] broke.", advice="Mend."
+            )
+            for n in range(MOST_FAULTS + 3)
+        )
+        text = rendered(faults=faults, complete=False)
+        self.assertIn("t0 [/x] broke.", text)
+        self.assertNotIn(f"t{MOST_FAULTS} ", text)
+        self.assertIn("3 more faults", text)
+        self.assertIn("incomplete", text)
+
+
+class ProgressTest(TestCase):
+    def told(self, *events: Any) -> str:
+        output = io.StringIO()
+        with redirect_stderr(output):
+            for event in events:
+                tell_line(event)
+        return output.getvalue()
+
+    def test_lines(self) -> None:
+        text = self.told(
+            StageStarted(stage="checkout", detail="abc"),
+            StageStarted(stage="env"),
+            StageEnded(stage="env", seconds=2.0),
+            StageEnded(stage="merge", seconds=0.001),
+            Advanced(stage="run", done=3, total=9),
+            Advanced(stage="run", done=0, total=9),
+            Advanced(stage="run", done=3, total=None),
+            Noted(sentence="Mind this."),
+        )
+        expected = "Checking out: abc\nenv: 2.0 s\n  3 of 9 tests\nNote: Mind this.\n"
+        self.assertEqual(expected, text)
+
+    def test_plain_lines_where_stderr_is_no_terminal(self) -> None:
+        output, other = io.StringIO(), io.StringIO()
+        with redirect_stderr(output), redirect_stdout(other), show_progress() as listener:
+            listener(Noted(sentence="Mind [bold]this[/]."))
+        self.assertEqual(
+            ("Note: Mind [bold]this[/].\n", ""), (output.getvalue(), other.getvalue())
+        )
