@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
 
 import click
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 
 from covtrack.demo_history import LIBRARY, History, Step, make_history
@@ -63,7 +64,8 @@ def run_demo(folder: Path) -> None:
     _print_jobs(jobs)
     click.echo(render_projects(database.project_rows(), Format.TABLE, datetime.now(UTC)))
     click.echo(f"HTML report: {html / 'index.html'}")
-    click.echo(f"Try next:    cd {folder} && covtrack report {LIBRARY}")
+    command = Path(sys.argv[0]).absolute()
+    click.echo(f"Try next:    cd {folder} && {command} report {LIBRARY}")
     click.echo(f"The demo took {monotonic() - start:.0f} s.")
 
 
@@ -94,8 +96,9 @@ def _print_jobs(jobs: list[Job]) -> None:
     """A row per job; costs are CPU seconds, and their share of the first, full run."""
     full = jobs[0].result.cpu_seconds
     table = Table(title=f"{LIBRARY}: what each job cost against a full run", box=None)
-    for name in ("commit", "kind", "tests run", "carried", "coverage", "CPU s", "of a full run"):
-        table.add_column(name, justify="left" if name in ("commit", "kind") else "right")
+    for name in ("commit", "kind", "tests run", "carried", "coverage", "CPU s", "of full"):
+        side: JustifyMethod = "left" if name in ("commit", "kind") else "right"
+        table.add_column(name, justify=side, no_wrap=True)
     for job in jobs:
         result = job.result
         table.add_row(

@@ -205,7 +205,10 @@ def _merge_rows(
 def _measure(request: Request, ran: Ran, snapshot: Path) -> Measurement:
     conf = request.mirror.read(request.commit.sha, CONF)
     globs = (*request.settings.vendored, *(parse_common_conf(conf) if conf else ()))
-    return measure_tree(ran.parsed.files, read_executed(snapshot), make_matcher(globs))
+    executed, files = read_executed(snapshot), ran.parsed.files
+    if ran.parsed.only_executed:
+        files = {path: parsed for path, parsed in files.items() if executed[path].lines}
+    return measure_tree(files, executed, make_matcher(globs))
 
 
 def _result(

@@ -20,9 +20,13 @@ TIMEOUT = 600.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedTree:
-    """The measured files of a commit, by path, and whether branches are measured."""
+    """The measured files of a commit, by path, and whether branches are measured.
+
+    With `only_executed` a file counts only if some line of it ran (coverage.py's `include`).
+    """
 
     files: Mapping[str, Parsed]
+    only_executed: bool
     branch: bool
     others: Mapping[str, Parsed]
 
@@ -74,6 +78,7 @@ class TreeParser:
         by_path = {path: parsed[blob] for path, blob in self.blobs.items() if blob in parsed}
         return ParsedTree(
             files={path: value for path, value in by_path.items() if path in universe},
+            only_executed=result["only_executed"],
             branch=result["branch"],
             others={path: value for path, value in by_path.items() if path not in universe},
         )

@@ -2,13 +2,14 @@
 
 PLAN.json: {"root", "result", "known": [paths not to parse], "also": [paths to parse even if they
 are not measured], "source": [...], "branch": bool or null}
-Result (JSON): {"universe": [measured paths], "branch": bool, "files": {path:
+Result (JSON): {"universe": [measured paths], "only_executed": bool, "branch": bool, "files":
+{path:
 {"statements": [...], "excluded": [...], "first": {line: first line of its statement},
 "functions": [[name, first, last, body]], "arcs": [[from, to]], "exits": {line: n},
 "no_branch": [...], "jumps": [[from, to, where it really goes]]} or {"error": text}}}
 
 "universe" is what a full run would report on: every file below the project's source settings,
-omissions left out.
+omissions left out; where "only_executed" is true, those of them that ran.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import json
 import os
 import runpy
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import coverage
@@ -96,11 +97,24 @@ def parse_files(paths: Iterable[str], cov: coverage.Coverage) -> dict[str, Any]:
     return parsed
 
 
-def measured_universe(cov: coverage.Coverage) -> list[str]:
-    """Paths, relative to the root, that a full run reports on even when nothing ran."""
+def measured_universe(cov: coverage.Coverage, root: str, only_executed: bool) -> list[str]:
+    """Paths, relative to the root, that coverage.py reports on.
+
+    Where the settings say `include` and no source, it reports on matching files that ran: those
+    are the files of which it records an empty stand-in that runs under their name.
+    """
     cov.start()
+    if only_executed:
+        for path in python_files(root):
+            exec(compile("pass", path, "exec"), {})
     cov.stop()
     return sorted(cov.get_data().measured_files())
+
+
+def python_files(root: str) -> Iterator[str]:
+    """Absolute paths of all .py files below the root."""
+    for folder, _, names in os.walk(root):
+        yield from (os.path.join(folder, name) for name in names if name.endswith(".py"))
 
 
 def main() -> None:
@@ -114,10 +128,12 @@ def main() -> None:
         cov.set_option("run:branch", plan["branch"])
     if plan["source"] and not has_source(cov):
         cov.set_option("run:source", plan["source"])
-    universe = measured_universe(cov)
+    only_executed = not has_source(cov, include=False)
+    universe = measured_universe(cov, plan["root"], only_executed)
     wanted = (set(universe) | set(plan["also"])) - set(plan["known"])
     result = {
         "universe": universe,
+        "only_executed": only_executed,
         "branch": bool(cov.get_option("run:branch")),
         "files": parse_files(sorted(wanted), cov),
     }

@@ -56,10 +56,13 @@ class CoverageRecorder:
         self.cov.save()
 
 
-def has_source(cov: coverage.Coverage) -> bool:
-    """Whether the project's coverage settings say themselves what to measure."""
-    names = ("run:source", "run:source_pkgs", "run:source_dirs", "run:include")
-    for name in names:
+def has_source(cov: coverage.Coverage, include: bool = True) -> bool:
+    """Whether the project's coverage settings say themselves what to measure.
+
+    `include` patterns count as that unless they are left out of the question.
+    """
+    names = ["run:source", "run:source_pkgs", "run:source_dirs"]
+    for name in names + ["run:include"] * include:
         with contextlib.suppress(Exception):  # an option that this coverage.py does not know
             if cov.get_option(name):
                 return True

@@ -154,6 +154,21 @@ class RunTest(TrackingCase):
             (2, 2), (result.measurement.total.branches, result.measurement.total.branches_covered)
         )
 
+    def test_include_patterns_count_only_what_ran(self) -> None:
+        files = {
+            ".coveragerc": "[run]\ninclude = sample/*.py\n",
+            "sample/never_imported.py": "X = 1\n",
+        }
+        result = self.run_job(self.clone.commit("Include", files))
+        names = sorted(lines_of(result))
+        self.assertEqual(["sample/__init__.py", "sample/shapes.py", "sample/texts.py"], names)
+
+    def test_serial_tests_run_in_a_worker_of_their_own(self) -> None:
+        result = self.run_job(serial=[r"test_texts\."], workers=2)
+        self.assertEqual(
+            (3, 3, 0), (result.tests.run, result.tests.passed, result.tests.deselected)
+        )
+
     def test_changed_coverage_settings_run_everything(self) -> None:
         self.run_job()
         text = self.clone.read(".coveragerc") + "branch = True\n"
