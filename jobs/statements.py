@@ -132,10 +132,14 @@ class StatementCache:
     def _connect(self) -> sqlite3.Connection:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(self.path, timeout=60)
-        connection.execute(
-            "CREATE TABLE IF NOT EXISTS parsed"
-            " (key TEXT, blob TEXT, json TEXT, PRIMARY KEY (key, blob)) WITHOUT ROWID"
-        )
+        try:
+            connection.execute(
+                "CREATE TABLE IF NOT EXISTS parsed"
+                " (key TEXT, blob TEXT, json TEXT, PRIMARY KEY (key, blob)) WITHOUT ROWID"
+            )
+        except sqlite3.DatabaseError:
+            connection.close()
+            raise
         return connection
 
     def load(self, key: str, blobs: Iterable[str]) -> dict[str, Parsed]:

@@ -42,7 +42,7 @@ class ClassifyTest(TestCase):
     context = Context(
         project="oslo.thing",
         is_own={"pkg"}.__contains__,
-        system=lambda word: packages_mentioning(word, "libxml2-dev [compile]\nlibpq-dev\n"),
+        system=lambda word: packages_mentioning(word, "libxml2-dev\nlibpq-dev\n"),
     )
 
     def classify(self, details: str, test: str = "pkg.tests.test_a.T.test_x") -> Fault:

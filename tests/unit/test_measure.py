@@ -151,6 +151,7 @@ class Checks(TestCase):
         cov = self.sources.load(executed, path, branch=branch)
         mine = measure_file(path, parsed, executed, vendored=False)
         self.agree(cov, path, mine, branch=branch)
+        cov.get_data().close(force=True)
 
 
 class RecordedTest(Checks):
@@ -172,6 +173,7 @@ class RecordedTest(Checks):
 
     def check_all(self, *, branch: bool) -> None:
         data = self.record(branch=branch)
+        self.addCleanup(data.close, force=True)
         figures = []
         for path in (str(self.sources.folder / f"{name}.py") for name in SAMPLES):
             lines = frozenset(data.lines(path) or ())

@@ -292,6 +292,7 @@ class ReportTest(SnapshotCase):
             cov.set_option("run:relative_files", True)
             cov.load()
             told = cov.report(file=output)
+            cov.get_data().close(force=True)
             parsed = {name: read_parsed(parse_file(name, cov)) for name in SOURCES}
         total = measure_tree(parsed, read_executed(snapshot), lambda path: False).total
         mine = total.covered + total.branches_covered, total.statements + total.branches
