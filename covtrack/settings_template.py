@@ -35,6 +35,7 @@ TEMPLATE = """\
 # extra_packages = ["cryptography"]          # what the project's own files forget
 # source = ["oslo_utils"]  # default: the project's own coverage settings
 # branch_coverage = false  # default: the project's own coverage settings
+# recorder = "coverage"    # coverage.py itself; default: sys.monitoring where lines suffice
 # vendored = ["oslo_utils/openstack/*"]      # beside what openstack-common.conf names
 # serial = ['\\.functional\\.']  # tests that cannot run beside others (regular expressions)
 # writable = ["/tmp/shared"]     # folders outside its own tree that the tests may write to

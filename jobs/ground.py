@@ -102,6 +102,7 @@ def _surroundings(
         writable=(*settings.writable, *_shared_temporaries(places.tree)),
         source=source,
         branch=settings.branch_coverage,
+        recorder=settings.recorder,
     )
 
 

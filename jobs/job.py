@@ -205,9 +205,12 @@ def _merge_rows(
 def _measure(request: Request, ran: Ran, snapshot: Path) -> Measurement:
     conf = request.mirror.read(request.commit.sha, CONF)
     globs = (*request.settings.vendored, *(parse_common_conf(conf) if conf else ()))
-    executed, files = read_executed(snapshot), ran.parsed.files
-    if ran.parsed.only_executed:
-        files = {path: parsed for path, parsed in files.items() if executed[path].lines}
+    executed = read_executed(snapshot)
+    files = {
+        path: parsed
+        for path, parsed in ran.parsed.files.items()
+        if path not in ran.parsed.if_run or executed[path].lines
+    }
     return measure_tree(files, executed, make_matcher(globs))
 
 

@@ -22,11 +22,11 @@ TIMEOUT = 600.0
 class ParsedTree:
     """The measured files of a commit, by path, and whether branches are measured.
 
-    With `only_executed` a file counts only if some line of it ran (coverage.py's `include`).
+    Files of `if_run` count only if some line of them ran.
     """
 
     files: Mapping[str, Parsed]
-    only_executed: bool
+    if_run: frozenset[str]
     branch: bool
     others: Mapping[str, Parsed]
 
@@ -74,11 +74,11 @@ class TreeParser:
         fresh = {self.blobs[path]: raw for path, raw in result["files"].items()}
         self.cache.store(self.key, fresh)
         parsed = {**self._known, **{blob: read_parsed(raw) for blob, raw in fresh.items()}}
-        universe = frozenset(result["universe"])
+        universe = {*result["always"], *result["if_run"]}
         by_path = {path: parsed[blob] for path, blob in self.blobs.items() if blob in parsed}
         return ParsedTree(
             files={path: value for path, value in by_path.items() if path in universe},
-            only_executed=result["only_executed"],
+            if_run=frozenset(result["if_run"]),
             branch=result["branch"],
             others={path: value for path, value in by_path.items() if path not in universe},
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from enum import StrEnum
 from fractions import Fraction
 from typing import Annotated, Any
 
@@ -58,6 +59,13 @@ Pattern = Annotated[str, AfterValidator(check_pattern)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/+-]*$", max_length=200)]
 
 
+class Recorder(StrEnum):
+    """What records lines per test: the quickest that the interpreter allows, or coverage.py."""
+
+    AUTO = "auto"
+    COVERAGE = "coverage"
+
+
 class ProjectSettings(BaseModel):
     """Settings of one project; each has the key of the same name in covtrack.toml.
 
@@ -81,6 +89,7 @@ class ProjectSettings(BaseModel):
     constraints: str | None = None
     source: tuple[str, ...] = ()
     branch_coverage: bool | None = None
+    recorder: Recorder = Recorder.AUTO
     vendored: tuple[str, ...] = ()
     select: Select = Select.CHANGED
     workers: Annotated[int, Field(ge=1, le=256)] | None = None

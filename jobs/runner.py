@@ -16,6 +16,8 @@ from time import monotonic, sleep
 from typing import Any
 
 from jobs.confinement import MEASURED, Confinement
+from jobs.project import Recorder
+from jobs.snapshot import is_data_file
 from jobs.suite import TestModule
 from venv_builder.processes import ProcessGroup, start_group
 from venv_builder.progress import Advanced, Listener
@@ -36,6 +38,7 @@ class Surroundings:
     writable: tuple[str, ...]
     source: tuple[str, ...] = ()
     branch: bool | None = None
+    recorder: Recorder = Recorder.AUTO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +179,7 @@ class Runner:
             "imports": plan.imports,
             "source": around.source,
             "branch": around.branch,
-            "record": plan.record,
+            "recorder": around.recorder.value if plan.record else "none",
         }
         (folder / "plan.json").write_text(json.dumps(words))
         return folder
@@ -229,7 +232,7 @@ def _collect(
         report = json.loads((folder / "report.json").read_text())
     except (OSError, ValueError):
         report = {}
-    data = sorted((folder / "data").glob(".coverage*"))
+    data = filter(is_data_file, sorted((folder / "data").glob(".coverage*")))
     status = group.status if group.status is not None else -9
     return WorkerResult(
         plan=plan,

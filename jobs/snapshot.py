@@ -65,6 +65,16 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
         ) from error
 
 
+def is_data_file(path: Path) -> bool:
+    """Whether coverage.py got as far as making its tables: a killed worker may not have."""
+    try:
+        with _opened(path) as db:
+            db.execute("SELECT 1 FROM line_bits, arc, context, file LIMIT 1")
+    except DataError:
+        return False
+    return True
+
+
 def read_executed(path: Path) -> dict[str, Executed]:
     """All that ran, per file, whatever the context."""
     with _opened(path) as db:

@@ -2,14 +2,12 @@
 
 PLAN.json: {"root", "result", "known": [paths not to parse], "also": [paths to parse even if they
 are not measured], "source": [...], "branch": bool or null}
-Result (JSON): {"universe": [measured paths], "only_executed": bool, "branch": bool, "files":
-{path:
+Result (JSON): {"always": [paths], "if_run": [paths], "branch": bool, "files": {path:
 {"statements": [...], "excluded": [...], "first": {line: first line of its statement},
 "functions": [[name, first, last, body]], "arcs": [[from, to]], "exits": {line: n},
 "no_branch": [...], "jumps": [[from, to, where it really goes]]} or {"error": text}}}
 
-"universe" is what a full run would report on: every file below the project's source settings,
-omissions left out; where "only_executed" is true, those of them that ran.
+A full run reports on the files of "always", and on those of "if_run" of which a line ran.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ import json
 import os
 import runpy
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import coverage
@@ -97,43 +95,17 @@ def parse_files(paths: Iterable[str], cov: coverage.Coverage) -> dict[str, Any]:
     return parsed
 
 
-def measured_universe(cov: coverage.Coverage, root: str, only_executed: bool) -> list[str]:
-    """Paths, relative to the root, that coverage.py reports on.
-
-    Where the settings say `include` and no source, it reports on matching files that ran: those
-    are the files of which it records an empty stand-in that runs under their name.
-    """
-    cov.start()
-    if only_executed:
-        for path in python_files(root):
-            exec(compile("pass", path, "exec"), {})
-    cov.stop()
-    return sorted(cov.get_data().measured_files())
-
-
-def python_files(root: str) -> Iterator[str]:
-    """Absolute paths of all .py files below the root."""
-    for folder, _, names in os.walk(root):
-        yield from (os.path.join(folder, name) for name in names if name.endswith(".py"))
-
-
 def main() -> None:
     with open(sys.argv[1]) as file:
         plan = json.load(file)
-    has_source = runpy.run_path(os.path.join(HERE, "recorder.py"))["has_source"]
+    recorder = runpy.run_path(os.path.join(HERE, "recorder.py"))
     sys.path[0] = plan["root"]
-    cov = coverage.Coverage(data_file=None, messages=False)
-    cov.set_option("run:relative_files", True)
-    if plan["branch"] is not None:
-        cov.set_option("run:branch", plan["branch"])
-    if plan["source"] and not has_source(cov):
-        cov.set_option("run:source", plan["source"])
-    only_executed = not has_source(cov, include=False)
-    universe = measured_universe(cov, plan["root"], only_executed)
-    wanted = (set(universe) | set(plan["also"])) - set(plan["known"])
+    cov = recorder["configure"](None, plan["source"], plan["branch"])
+    always, if_run = recorder["measured_files"](cov, plan["root"])
+    wanted = {*always, *if_run, *plan["also"]} - set(plan["known"])
     result = {
-        "universe": universe,
-        "only_executed": only_executed,
+        "always": always,
+        "if_run": if_run,
         "branch": bool(cov.get_option("run:branch")),
         "files": parse_files(sorted(wanted), cov),
     }

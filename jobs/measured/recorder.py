@@ -19,24 +19,10 @@ IMPORT = ""
 
 
 class CoverageRecorder:
-    """coverage.py with its context switched per test; honours the project's own settings.
+    """coverage.py with its context switched per test; data files of subprocesses lie beside."""
 
-    `folder` receives data files named `.coverage.*`, subprocesses' files included.
-    `source` is used only where the project's settings name none; `branch` None keeps the
-    project's own choice.
-    """
-
-    def __init__(self, folder: str, source: list[str], branch: bool | None) -> None:
-        self.cov = coverage.Coverage(
-            data_file=os.path.join(folder, ".coverage"), data_suffix=True, messages=False
-        )
-        set_option = self.cov.set_option
-        set_option("run:relative_files", True)
-        set_option("run:dynamic_context", None)
-        if branch is not None:
-            set_option("run:branch", branch)
-        if source and not has_source(self.cov):
-            set_option("run:source", source)
+    def __init__(self, cov: coverage.Coverage) -> None:
+        self.cov = cov
         self.name = "coverage.py %s (%s, a context per test)" % (
             coverage.__version__,
             os.environ.get("COVERAGE_CORE", "default core"),
@@ -56,13 +42,44 @@ class CoverageRecorder:
         self.cov.save()
 
 
-def has_source(cov: coverage.Coverage, include: bool = True) -> bool:
-    """Whether the project's coverage settings say themselves what to measure.
+def configure(folder: str | None, source: list[str], branch: bool | None) -> coverage.Coverage:
+    """A Coverage by the project's own settings, writing `.coverage.*` into `folder` (or nothing).
 
-    `include` patterns count as that unless they are left out of the question.
+    `source` is used only where those settings name none; `branch` None keeps their choice.
     """
-    names = ["run:source", "run:source_pkgs", "run:source_dirs"]
-    for name in names + ["run:include"] * include:
+    file = os.path.join(folder, ".coverage") if folder else None
+    cov = coverage.Coverage(data_file=file, data_suffix=bool(folder), messages=False)
+    cov.set_option("run:relative_files", True)
+    cov.set_option("run:dynamic_context", None)
+    if branch is not None:
+        cov.set_option("run:branch", branch)
+    if source and not has_source(cov):
+        cov.set_option("run:source", source)
+    return cov
+
+
+def measured_files(cov: coverage.Coverage, root: str) -> tuple[list[str], list[str]]:
+    """Paths that coverage.py reports on in any case, and those it reports on only if they run.
+
+    The latter match `include`, or lie below the source but in no package. coverage.py itself
+    tells: it traces an empty stand-in that runs under each file's name.
+    """
+    cov.start()
+    cov.stop()
+    always = set(cov.get_data().measured_files())
+    cov.start()
+    for folder, _, names in os.walk(root):
+        for name in names:
+            if name.endswith(".py"):
+                path = os.path.join(folder, name)
+                exec(compile("pass", path, "exec"), {})
+    cov.stop()
+    return sorted(always), sorted(cov.get_data().measured_files() - always)
+
+
+def has_source(cov: coverage.Coverage) -> bool:
+    """Whether the project's coverage settings say themselves what to measure."""
+    for name in ("run:source", "run:source_pkgs", "run:source_dirs", "run:include"):
         with contextlib.suppress(Exception):  # an option that this coverage.py does not know
             if cov.get_option(name):
                 return True

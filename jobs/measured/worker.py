@@ -3,7 +3,8 @@
 Writes subunit v2 to PLAN's "stream". The same as `python -m stestr.subunit_runner.run NAME...`,
 with a recorder around it. PLAN.json: {"root", "folder", "stream", "report", "ticks",
 "modules": [names], "only": [test ids] or null, "match": [regexes], "avoid": [regexes],
-"imports": [module names], "source": [...], "branch": bool or null, "record": bool}
+"imports": [module names], "source": [...], "branch": bool or null,
+"recorder": "auto" | "coverage" | "none"}
 
 The report (JSON): {"recorder", "tests": {module: [ids]}, "deselected": [ids],
 "import_errors": {module: text}, "finished": bool}. One byte is added to "ticks" whenever a
@@ -87,10 +88,18 @@ class NoRecorder:
 
 
 def make_recorder(plan: dict[str, Any]) -> Any:
-    if not plan["record"]:
+    if plan["recorder"] == "none":
         return NoRecorder()
     recording = runpy.run_path(os.path.join(HERE, "recorder.py"))
-    recorder = recording["CoverageRecorder"](plan["folder"], plan["source"], plan["branch"])
+    cov = recording["configure"](plan["folder"], plan["source"], plan["branch"])
+    monitoring = runpy.run_path(os.path.join(HERE, "monitoring.py"))
+    if plan["recorder"] == "auto" and monitoring["can_record"](cov):
+        apart = recording["configure"](None, plan["source"], plan["branch"])
+        always, if_run = recording["measured_files"](apart, plan["root"])
+        measured = {os.path.join(plan["root"], path): path for path in (*always, *if_run)}
+        recorder = monitoring["MonitoringRecorder"](plan["folder"], measured)
+    else:
+        recorder = recording["CoverageRecorder"](cov)
     recording["attribute_imports"](recorder)
     recording["attribute_fixtures"](recorder)
     return recorder
