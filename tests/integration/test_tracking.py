@@ -17,6 +17,7 @@ from covtrack.tracking import Order, Tracker
 from jobs.project import ProjectSettings
 from jobs.results import FaultKind, JobResult, Kind, Select
 from tests.sample_project import SampleClone
+from venv_builder import find_interpreters
 from venv_builder.errors import UsageError
 from venv_builder.progress import Event, Noted
 
@@ -162,6 +163,20 @@ class RunTest(TrackingCase):
         result = self.run_job(self.clone.commit("Include", files))
         names = [file.path for file in result.measurement.files if file.counts.statements]
         self.assertEqual(["sample/shapes.py", "sample/texts.py"], names)
+
+    def test_oldest_interpreter_gives_the_same_lines(self) -> None:
+        if not any(found.version[:2] == (3, 9) for found in find_interpreters()):
+            self.skipTest("no CPython 3.9 on this machine")
+        usual = self.run_job()
+        old = self.run_job(python="3.9")
+        self.assertEqual((3, 3), (old.tests.run, old.tests.passed))
+        self.assertEqual(lines_of(usual), lines_of(old))
+
+    def test_both_recorders_give_the_same_lines(self) -> None:
+        quick = self.run_job(select=Select.ALL)
+        slow = self.run_job(select=Select.ALL, recorder="coverage")
+        self.assertIn("coverage.py", slow.recorder)
+        self.assertEqual(quick.measurement, slow.measurement)
 
     def test_serial_tests_run_in_a_worker_of_their_own(self) -> None:
         result = self.run_job(serial=[r"test_texts\."], workers=2)
