@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import chdir
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import coverage
@@ -25,6 +26,7 @@ from jobs.snapshot import (
     TestRecord,
     file_digest,
     has_arcs,
+    is_data_file,
     read_contexts,
     read_executed,
     read_import_lines,
@@ -102,6 +104,23 @@ class SnapshotCase(TestCase):
         files = data.measured_files()
         data.close()
         return files
+
+
+class DataFileTest(SnapshotCase):
+    def test_arcs_alone(self) -> None:
+        files = {f"f{number}.py": [(line, line + 1) for line in range(99)] for number in range(99)}
+        path = self.data_file(arcs={f"t{number}": files for number in range(30)})
+        started = monotonic()
+        self.assertTrue(is_data_file(path))
+        # A join of the tables has 10**9 rows to try, and none fits, as there are no lines.
+        self.assertLess(monotonic() - started, 5)
+
+    def test_no_tables(self) -> None:
+        path = self.folder / ".coverage"
+        path.touch()
+        self.assertFalse(is_data_file(path))
+        path.write_text("no database")
+        self.assertFalse(is_data_file(path))
 
 
 class WriteTest(SnapshotCase):
