@@ -77,6 +77,7 @@ class Comparison:
     every: int
     clone: Path
     checkout: Checkout | None = None
+    pythons: dict[str, Path] = field(default_factory=dict)
     full: dict[str, dict[str, Any]] = field(default_factory=dict)
     again: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -107,10 +108,11 @@ class Comparison:
         self.checkout.go_to(sha)
         rcfile = self._rcfile() if self.line_mode else None
         timed = self.checkout.run_under_coverage(rcfile=rcfile, seed=seed)
+        tests = self.checkout.count_tests()
         return {
             "files": self.checkout.read_coverage(rcfile)["files"],
             "status": timed.completed.status,
-            "tail": timed.completed.stdout[-400:],
+            "tests": tests,
             "cpu": timed.cpu,
             "wall": timed.wall,
         }
@@ -182,6 +184,7 @@ def judge(
 ) -> dict[str, Any]:
     """One row: covtrack's report against the full run of the same commit."""
     full = comparison.reference(step.sha)
+    say_if_unequal(report["tests"], full["tests"])
     false_covered, missed, other = compare_files(report["files"], full["files"])
     base = report["base"] or step.sha
     changed = git(comparison.clone, "diff", "--name-only", base, report["commit"]).splitlines()
@@ -207,13 +210,20 @@ def judge(
         "wall": round(timed.wall, 1),
         "full_cpu": round(full["cpu"], 1),
         "full_wall": round(full["wall"], 1),
-        "full_status": full["status"],
+        "full_tests": full["tests"],
     }
     if false_covered or (select != "changed" and (missed or other)):
         second = comparison.reference(step.sha, seed="1")
         a, b, c = compare_files(_as_report(full["files"]), second["files"])
         row["differs_between_two_full_runs"] = {"lines": a, "reverse": b, "other": c}
     return row
+
+
+def say_if_unequal(tests: Mapping[str, int], full: int) -> None:
+    """A reference run that lost tests is no reference."""
+    known = tests["run"] + tests["carried"]
+    if known != full:
+        say(f"    covtrack knows {known} tests, the full run had {full}")
 
 
 def _as_report(files: Mapping[str, Any]) -> dict[str, Any]:
@@ -244,6 +254,7 @@ def run_changed(comparison: Comparison, steps: list[Step]) -> Iterable[dict[str,
     for step in steps:
         say(f"{comparison.label}: {step.kind} {step.sha[:8]}, changed")
         report, timed = tracked.run(step.sha, "changed")
+        comparison.checkout.python = comparison.pythons[step.sha] = tracked.python(report)
         yield judge(comparison, step, "changed", report, timed)
 
 
@@ -256,6 +267,8 @@ def run_affected(comparison: Comparison, steps: list[Step]) -> Iterable[dict[str
     tracked.run(base, "all")
     before, tip = base, base
     for step in steps:
+        assert comparison.checkout is not None
+        comparison.checkout.python = comparison.pythons[step.sha]
         tests = find_reached(comparison, tracked, before, step.sha, tip)
         tip = touch_tests(comparison.clone, step.sha, tip, sorted(tests))
         git(comparison.clone, "branch", "--force", branch, tip)
@@ -312,7 +325,7 @@ def _contexts_of(tracked: Tracked, sha: str, paths: set[str]) -> set[str]:
         target,
     ]
     target.unlink(missing_ok=True)
-    check_command([COVTRACK, "-c", tracked.config, *words], cwd=tracked.scene.work)
+    check_command([*COVTRACK, "-c", tracked.config, *words], cwd=tracked.scene.work)
     data = CoverageData(basename=str(target))
     data.read()
     found: set[str] = set()

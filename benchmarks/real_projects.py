@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import resource
 import shutil
 import sys
@@ -25,7 +26,7 @@ from venv_builder.processes import Completed, run_command
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
-COVTRACK = Path(sys.executable).with_name("covtrack")
+COVTRACK: tuple[str, ...] = (sys.executable, "-P", "-m", "covtrack")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +124,7 @@ class Tracked:
 
     def run(self, sha: str, select: str, *words: str) -> tuple[dict[str, Any], Timed]:
         """`covtrack run` of one commit: its report and what it cost."""
-        argv: list[str | Path] = [COVTRACK, "-c", self.config, "run", self.name, "--rev", sha]
+        argv: list[str | Path] = [*COVTRACK, "-c", self.config, "run", self.name, "--rev", sha]
         argv += ["--select", select, "--format", "json", *words]
         env = {**os.environ, "XDG_STATE_HOME": str(self.scene.work / "state")}
         timed = run_timed(argv, cwd=self.scene.work, env=env)
@@ -140,7 +141,7 @@ class Tracked:
         return (folder / "venv" / "bin" / "python").absolute()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Checkout:
     """A git work tree of its own, and the metadata that the project's build backend makes."""
 
@@ -206,6 +207,13 @@ class Checkout:
         for name in (".coverage", "coverage.json"):
             (self.root / name).unlink(missing_ok=True)
         shutil.rmtree(self.root / ".stestr", ignore_errors=True)
+
+    def count_tests(self) -> int:
+        """How many tests the last `stestr run` ran."""
+        stestr = self.python.with_name("stestr")
+        done = run_command([stestr, "last"], cwd=self.root, env=self.environment())
+        found = re.search(r"(?m)^Ran: (\d+) tests", done.stdout)
+        return int(found[1]) if found else 0
 
     def read_coverage(self, rcfile: str | None = None) -> dict[str, Any]:
         """What coverage.py itself reports of the last run, by its JSON writer."""
