@@ -1,5 +1,5 @@
 """`python -m covtrack`: the same as the console script."""
 
-from covtrack.cli import main
+from covtrack.entry import main
 
 main()

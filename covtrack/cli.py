@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import click
 from rich.console import Console
@@ -27,8 +32,6 @@ from jobs.project import ProjectSettings
 from jobs.repository import clone_root
 from jobs.results import Select
 from venv_builder.errors import CovtrackError, InfrastructureError, UsageError
-
-DISK_FULL = 28
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,7 @@ def run(
     settings = chosen.project(project)
     in_clone = project is None and str(clone_root(Path.cwd())) == settings.git
     order = Order(
-        revision=rev or ("HEAD" if in_clone else None),
+        revision="HEAD" if rev is None and in_clone else rev,
         base=base,
         select=Select(select) if select else None,
     )
@@ -309,14 +312,30 @@ def guarded(command: Callable[[], object]) -> int:
         return _tell("Stopped; nothing stored was changed.", 130)
     except CovtrackError as error:
         return _tell(str(error), error.exit_status)
+    except BrokenPipeError:
+        # Whoever read our output has gone; what is left in the buffer goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except OSError as error:
-        if error.errno == DISK_FULL:
-            words = f"The disk is full: {error.filename or 'a file'} could not be written."
-            return _tell(f"{words} Make room, then run again.", InfrastructureError.exit_status)
-        raise
+        reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or error
+        place = f"{error.filename}: " if error.filename else ""
+        sentence = f"The system refused: {place}{reason}."
+        return _tell(f"{sentence} Mend that, then run again.", InfrastructureError.exit_status)
+    except Exception as error:
+        return _tell_defect(error)
     return status if isinstance(status, int) else 0
 
 
+def _tell_defect(error: Exception) -> int:
+    """Tell an error that nobody foresaw, and keep its traceback for whoever mends it."""
+    with NamedTemporaryFile("w", prefix="covtrack-", suffix=".log", delete=False) as file:
+        file.write("".join(traceback.format_exception(error)))
+    name, text = type(error).__name__, " ".join(str(error).split())[:200]
+    sentence = f"Unexpected {name}: {text}. This is a defect of covtrack; {file.name} tells where."
+    return _tell(sentence, InfrastructureError.exit_status)
+
+
 def _tell(sentence: str, status: int) -> int:
-    click.echo(f"covtrack: {sentence}", err=True)
+    if sys.stderr is not None:
+        click.echo(f"covtrack: {sentence}", err=True)
     return status

@@ -7,6 +7,7 @@ interpreter where its environment is still there.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sqlite3
 import sys
@@ -23,6 +24,7 @@ from jobs.snapshot import file_digest
 from venv_builder.errors import DataError, InfrastructureError, UsageError
 
 TIMEOUT = 1800.0
+REPORT_FILE = re.compile(r"^(z_[0-9a-f]{16}_.*\.html|(coverage_html|style|favicon|keybd).*)$")
 
 
 def export_snapshot(
@@ -46,12 +48,19 @@ def export_snapshot(
             f"The snapshot of {run.commit[:10]} is gone or damaged.",
             advice=f"Measure it anew: covtrack run {project.name} --rev {run.commit[:10]}",
         )
-    output = output.resolve()
-    output.parent.mkdir(parents=True, exist_ok=True)
-    if style == "coverage":
-        _copy_data(snapshot, output, root)
-    else:
-        _write_report(tracker, run, snapshot, style, output)
+    try:
+        output = output.resolve()
+        _check_output(output, style)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        if style == "coverage":
+            _copy_data(snapshot, output, root)
+        else:
+            _write_report(tracker, run, snapshot, style, output)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UsageError(
+            f"{output} cannot be written: {reason}.", advice="Name another place: -o PATH"
+        ) from error
 
 
 def _find_run(tracker: Tracker, project: ProjectSettings, revision: str | None) -> StoredRun:
@@ -115,11 +124,29 @@ def _laid_out(tracker: Tracker, run: StoredRun) -> Iterator[Path]:
 def _put_in_place(made: Path, output: Path) -> None:
     """Replace `output` by what was made; an HTML folder as a whole."""
     if made.is_dir():
-        if output.is_dir() and any(output.iterdir()) and not (output / "index.html").exists():
-            raise UsageError(
-                f"{output} holds other files.", advice="Name an empty or a new folder."
-            )
         shutil.rmtree(output, ignore_errors=True)
         shutil.copytree(made, output)
     else:
-        shutil.copyfile(made, output)
+        new = output.with_name(output.name + ".new")
+        shutil.copyfile(made, new)
+        new.replace(output)
+
+
+def _check_output(output: Path, style: str) -> None:
+    """Refuse what is in the way: a folder for a file, a file for a folder, anybody's files."""
+    if style != "html":
+        if output.is_dir():
+            raise UsageError(f"{output} is a folder.", advice="Name a file: -o FILE")
+    elif output.exists() and not output.is_dir():
+        raise UsageError(f"{output} is a file.", advice="Name a folder: -o FOLDER")
+    elif output.is_dir() and any(not _is_report_file(path) for path in output.iterdir()):
+        raise UsageError(f"{output} holds other files.", advice="Name an empty or a new folder.")
+
+
+def _is_report_file(path: Path) -> bool:
+    """Whether coverage.py's HTML report has a file of that name."""
+    named = path.name in ("index.html", "function_index.html", "class_index.html", "status.json")
+    hashed = re.match(
+        r"^(z_[0-9a-f]{16}_.*\.html|(coverage_html|style|favicon|keybd).*)$", path.name
+    )
+    return path.is_file() and (named or hashed is not None or path.name == ".gitignore")

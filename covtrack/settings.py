@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -137,7 +138,8 @@ def _is_scp(text: str) -> bool:
 def settings_of_clone(root: Path) -> ProjectSettings:
     """The settings of a clone that no covtrack.toml names: all from what the clone itself says."""
     clone = inspect_clone(root)
-    return ProjectSettings(name=root.name, git=str(root), branch=clone.branch)
+    name = re.sub(r"[^A-Za-z0-9._+-]+", "-", root.name).strip("-._") or "clone"
+    return ProjectSettings(name=name, git=str(root), branch=clone.branch)
 
 
 def write_template(path: Path) -> None:

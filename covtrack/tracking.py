@@ -110,7 +110,7 @@ class Tracker:
             part.unlink(missing_ok=True)
 
     def _resolve(self, project: ProjectSettings, mirror: Mirror, order: Order) -> _Target:
-        named = [word for word in (order.revision, order.base) if word]
+        named = [word for word in (order.revision, order.base) if word is not None]
         mirror.fetch(project.git, named)
         branch = project.branch or self._default_branch(project, mirror)
         tip = mirror.branch_tip(branch)
@@ -120,14 +120,14 @@ class Tracker:
                 f"{project.name} has no branch {branch} (known: {known}).",
                 advice="Set branch for the project in covtrack.toml.",
             )
-        sha = mirror.resolve(order.revision) if order.revision else tip
+        sha = tip if order.revision is None else mirror.resolve(order.revision)
         merged = mirror.is_ancestor(sha, tip)
         return _Target(
             commit=mirror.commit(sha),
             branch=branch,
             tip=tip,
             kind=Kind.BASELINE if merged else Kind.CHANGE,
-            base_from=mirror.resolve(order.base) if order.base else sha,
+            base_from=sha if order.base is None else mirror.resolve(order.base),
             select=order.select or project.select,
         )
 
@@ -248,15 +248,8 @@ class Tracker:
         needs = []
         for name in sorted(self.settings.projects):
             file = self.folder(name) / "need.json"
-            if name != project and file.is_file():
-                stored = json.loads(file.read_text())
-                needs.append(
-                    Need(
-                        project=stored["project"],
-                        requirements=tuple(stored["requirements"]),
-                        constraints=tuple(stored["constraints"]),
-                    )
-                )
+            if name != project and (need := _read_need(file)) is not None:
+                needs.append(need)
         return tuple(needs)
 
     def _keep_need(self, need: Need) -> None:
@@ -264,3 +257,16 @@ class Tracker:
         new = file.with_suffix(".new")
         new.write_text(json.dumps(asdict(need)))
         new.replace(file)
+
+
+def _read_need(file: Path) -> Need | None:
+    """A kept need; None where there is none or it cannot be read: its own run writes it anew."""
+    try:
+        stored = json.loads(file.read_text())
+        return Need(
+            project=stored["project"],
+            requirements=tuple(stored["requirements"]),
+            constraints=tuple(stored["constraints"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -1,19 +1,25 @@
-"""Runs what was selected, beside it the parser, and tells apart what went wrong."""
+"""Parses, runs what was selected, and tells apart what went wrong."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jobs.company import Company, tell_company_apart
-from jobs.faults import Context, classify_failure, unparsed_faults, worker_faults
+from jobs.faults import (
+    Context,
+    classify_failure,
+    nothing_measured,
+    unparsed_faults,
+    worker_faults,
+)
 from jobs.ground import Ground
 from jobs.importing import plan_imports
 from jobs.outcomes import read_outcomes
-from jobs.parsing import ParsedTree, TreeParser
+from jobs.parsing import ParsedTree, parse_tree
 from jobs.request import Request
 from jobs.results import Fault, Outcome, Status
 from jobs.runner import Runner, WorkerResult, plan_workers
@@ -40,11 +46,11 @@ class Ran:
         return next(filter(None, names), "none")
 
 
-def start_parser(request: Request, ground: Ground) -> TreeParser:
+def parse_sources(request: Request, ground: Ground) -> ParsedTree:
+    """The measured files of the commit, parsed."""
     cache = StatementCache(request.places.kept / "statements.sqlite")
-    parser = TreeParser(cache, ground.key, ground.blobs, request.places.scratch / "parse")
-    parser.start(ground.around)
-    return parser
+    folder = request.places.scratch / "parse"
+    return parse_tree(cache, ground.key, ground.blobs, folder, ground.around)
 
 
 def run_selected(
@@ -52,7 +58,7 @@ def run_selected(
     ground: Ground,
     selection: Selection,
     known: Mapping[str, TestRecord],
-    parser: TreeParser,
+    parsed: ParsedTree,
     listener: Listener,
 ) -> Ran:
     settings = request.settings
@@ -68,14 +74,14 @@ def run_selected(
     )
     names = {module.name for module in selection.run}
     total = sum(record.module in names for record in known.values()) or None
-    runner = Runner(request.places.scratch / "run", ground.around, listener)
+    around = replace(ground.around, measured=tuple(parsed.files))
+    runner = Runner(request.places.scratch / "run", around, listener)
     deadline = time.monotonic() + settings.timeout
     results = runner.run(parallel, timeout=settings.timeout, total=total)
     if serial:
         results += runner.run(serial, timeout=max(1.0, deadline - time.monotonic()))
     repository = request.places.stestr if results else None
     outcomes = read_outcomes([r.stream for r in results], repository)
-    parsed = parser.finish()
     imports = plan_imports(
         ground.diff,
         parsed,
@@ -121,13 +127,21 @@ def find_faults(
     excused = tell_company_apart(suspects, company)
     faults += excused.values()
     faults += [classify_failure(o, context) for o in failed if o.test not in excused]
+    if not ran.parsed.files:
+        faults.append(nothing_measured(ground.around.source))
     errors = ((path, p.error) for path, p in ran.parsed.files.items() if p.error)
     return (*faults, *unparsed_faults((path, error or "") for path, error in errors))
 
 
 def _of(worker: WorkerResult, outcomes: Iterable[Outcome]) -> list[Outcome]:
     mine = {test for tests in worker.tests.values() for test in tests}
-    return [outcome for outcome in outcomes if outcome.test in mine]
+    return [
+        outcome
+        for outcome in outcomes
+        # Scenarios add "(name)" to an id as it runs; fixtures' ids are in no module's list.
+        if mine & {outcome.test, outcome.test.partition("(")[0]}
+        or outcome.test.startswith(("setUp", "tearDown"))
+    ]
 
 
 def module_of(workers: Iterable[WorkerResult]) -> dict[str, str]:

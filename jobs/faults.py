@@ -19,6 +19,7 @@ from jobs.runner import WorkerResult
 NO_MODULE = re.compile(r"ModuleNotFoundError: No module named '([\w.]+)'")
 NO_LIBRARY = re.compile(r"(?:ImportError|OSError): (lib[\w.+-]+\.so[\w.]*): cannot open shared")
 NO_PROGRAM = re.compile(r"FileNotFoundError: \[Errno 2\] No such file or directory: '([\w.+-]+)'$")
+FIXTURE = re.compile(r"^(?:setUp|tearDown)(?:Class|Module) \((.+)\)$")
 LAST_ERROR = re.compile(r"^(\w[\w.]*(?:Error|Exception|Exit|Interrupt)\b.*)$", re.MULTILINE)
 
 # Distributions that are not named like the module they provide.
@@ -159,7 +160,7 @@ def worker_faults(
 ) -> list[Fault]:
     """Faults of a worker that did not end by itself, naming the test it was in."""
     if result.finished:
-        return []
+        return _lost_outcomes(result, outcomes)
     names = ", ".join(o.test for o in outcomes if o.status is Status.CRASHED)
     where = f"in {names}" if names else f"in {len(result.plan.modules)} test modules"
     if result.timed_out:
@@ -182,6 +183,42 @@ def worker_faults(
             "the same way.",
         )
     ]
+
+
+def _lost_outcomes(result: WorkerResult, outcomes: Sequence[Outcome]) -> list[Fault]:
+    """The fault of tests that ran and told nothing; a failed fixture stands for all its tests."""
+    # testscenarios adds "(scenario)" to the ids of tests as they run.
+    told = {name for o in outcomes for name in (o.test, o.test.partition("(")[0])}
+    matches = [FIXTURE.match(outcome.test) for outcome in outcomes]
+    fixtures = tuple(f"{match[1]}." for match in matches if match)
+    lost = [
+        test
+        for tests in result.tests.values()
+        for test in tests
+        if test not in told and not test.startswith(fixtures)
+    ]
+    lost = sorted(set(lost) - set(result.deselected))
+    if not lost:
+        return []
+    return [
+        Fault(
+            kind=FaultKind.CRASH,
+            subject=lost[0],
+            sentence=f"{len(lost)} tests left no result, {lost[0]} first.",
+            advice="A test may have written into the runner's result stream; run it alone.",
+        )
+    ]
+
+
+def nothing_measured(source: Sequence[str]) -> Fault:
+    """The fault of a figure that counts no file at all."""
+    return Fault(
+        kind=FaultKind.DATA,
+        subject="source",
+        sentence="No file of the project is measured: its coverage settings, or the source "
+        f"{', '.join(source)}, match none.",
+        advice="Set source for the project in covtrack.toml, or mend its coverage settings.",
+    )
 
 
 def unparsed_faults(errors: Iterable[tuple[str, str]]) -> list[Fault]:

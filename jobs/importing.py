@@ -43,8 +43,7 @@ def plan_imports(
     imported = [c for c in changes if c.old in before]
     blobs = {c.old_blob for c in imported if c.old_blob}
     old_parsed = old.load(key, blobs)
-    new_parsed = {**parsed.files, **parsed.others}
-    if any(_reaches(change, before, old_parsed, new_parsed) for change in imported):
+    if any(_reaches(change, before, old_parsed, parsed.files) for change in imported):
         return WorkerPlan(imports=tuple(module.name for module in modules))
     loaded = _loaded_now(fresh, {c.new for c in imported if c.new})
     missing = (c.new for c in imported if c.new and c.new not in loaded)

@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.execution import Ran, find_faults, module_of, run_selected, start_parser
+from jobs.execution import Ran, find_faults, module_of, parse_sources, run_selected
 from jobs.ground import Ground, set_up
 from jobs.measure import measure_tree
 from jobs.merge import MergePlan, contexts_to_drop, plan_move
@@ -130,14 +130,12 @@ def _execute(
     known: Mapping[str, TestRecord],
     stages: Stages,
 ) -> tuple[Ran, tuple[Fault, ...]]:
-    parser = start_parser(request, ground)
-    try:
-        with stages.stage("run", _what_runs(selection, ground.modules)):
-            ran = run_selected(request, ground, selection, known, parser, stages.listener)
-        with stages.stage("faults"):
-            return ran, find_faults(request, ground, ran, known, stages.listener)
-    finally:
-        parser.stop()
+    with stages.stage("parse"):
+        parsed = parse_sources(request, ground)
+    with stages.stage("run", _what_runs(selection, ground.modules)):
+        ran = run_selected(request, ground, selection, known, parsed, stages.listener)
+    with stages.stage("faults"):
+        return ran, find_faults(request, ground, ran, known, stages.listener)
 
 
 def _merge_tests(
@@ -179,7 +177,7 @@ def _merge_rows(
     target: Path,
 ) -> None:
     base = request.base.snapshot if request.base and selection.carry else None
-    parsed = {**ran.parsed.others, **ran.parsed.files}
+    parsed = ran.parsed.files
     moves = {
         change.old: plan_move(change, parsed.get(change.new or ""))
         for change in ground.diff.changes
@@ -259,4 +257,5 @@ def _result(
 def _is_complete(ran: Ran, faults: tuple[Fault, ...]) -> bool:
     """Whether every test that should run did: no failed import, no crash, no timeout."""
     imports = any(failed_import(outcome.test) for outcome in ran.outcomes)
-    return not imports and not any(fault.kind in STOPPED for fault in faults)
+    nothing = not ran.parsed.files
+    return not (imports or nothing or any(fault.kind in STOPPED for fault in faults))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import re
+import shutil
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -33,18 +35,20 @@ def read_outcomes(streams: Sequence[Path], repository: Path | None = None) -> tu
     outcomes: list[Outcome] = []
 
     def collect(test: Any) -> None:
-        if test["status"] != "exists":
+        # subunit's parser tells of garbled packets as a test; what they held is missed by name.
+        if test["status"] != "exists" and test["id"] != "subunit.parser":
             outcomes.append(_as_outcome(test))
 
-    results = [StreamToDict(collect)]
-    inserter = _open_repository(repository).get_inserter() if repository else None
-    target = CopyStreamResult([*results, *([inserter] if inserter else [])])
-    target.startTestRun()
-    try:
-        for stream in streams:
-            _replay(stream, target)
-    finally:
-        target.stopTestRun()
+    inserters = [_open_inserter(repository)] if repository else []
+    target = CopyStreamResult([StreamToDict(collect), *inserters])
+    # The repository's old format passes odd bytes on to standard output, which is not its own.
+    with redirect_stdout(io.TextIOWrapper(io.BytesIO(), "utf-8")):
+        target.startTestRun()
+        try:
+            for stream in streams:
+                _replay(stream, target)
+        finally:
+            target.stopTestRun()
     return tuple(outcomes)
 
 
@@ -53,6 +57,15 @@ def _replay(stream: Path, target: Any) -> None:
         return
     data = io.BytesIO(stream.read_bytes())
     subunit.ByteStreamToStreamResult(data, non_subunit_name="stdout").run(target)
+
+
+def _open_inserter(folder: Path) -> Any:
+    """Where the run is added; a repository that cannot be read is begun anew."""
+    try:
+        return _open_repository(folder).get_inserter()
+    except Exception:  # stestr raises whatever its damaged files make of it
+        shutil.rmtree(folder)
+        return _open_repository(folder).get_inserter()
 
 
 def _open_repository(folder: Path) -> Any:

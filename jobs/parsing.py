@@ -1,19 +1,22 @@
-"""Has a tree's files parsed by the measured interpreter, beside the tests; keeps what it got."""
+"""Has a tree's files parsed by the measured interpreter; keeps what it got.
+
+Before any test runs: a test may write into the tree, and what is kept under a blob's name must
+be what that blob holds.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic, sleep
 from typing import Any
 
 from jobs.confinement import MEASURED, Confinement
 from jobs.runner import Surroundings
-from jobs.statements import Parsed, StatementCache, read_parsed
+from jobs.statements import Parsed, StatementCache, Universe, read_parsed
 from venv_builder.errors import InfrastructureError
-from venv_builder.processes import ProcessGroup, start_group
 
 TIMEOUT = 600.0
 
@@ -27,78 +30,57 @@ class ParsedTree:
 
     files: Mapping[str, Parsed]
     if_run: frozenset[str]
-    branch: bool
-    others: Mapping[str, Parsed]
 
 
-class TreeParser:
-    """Parses what the cache lacks of one commit's files: `start`, do other work, `finish`."""
+def parse_tree(
+    cache: StatementCache, key: str, blobs: Mapping[str, str], folder: Path, around: Surroundings
+) -> ParsedTree:
+    """Parse what the cache lacks of one commit's files; `folder` is the parser's scratch.
 
-    def __init__(
-        self, cache: StatementCache, key: str, blobs: Mapping[str, str], folder: Path
-    ) -> None:
-        self.cache = cache
-        self.key = key
-        self.blobs = {path: blob for path, blob in blobs.items() if path.endswith(".py")}
-        self.folder = folder
-        self._known = cache.load(key, self.blobs.values())
-        self._group: ProcessGroup | None = None
+    Starts no process where the same set of paths was listed before and every measured blob is
+    known. Raises InfrastructureError if the parser does not do its work.
+    """
+    sources = {path: blob for path, blob in blobs.items() if path.endswith(".py")}
+    known = cache.load(key, sources.values())
+    names = hashlib.sha256("\0".join(sorted(sources)).encode("utf-8", "surrogateescape"))
+    universe = cache.load_universe(key, names.hexdigest())
+    if universe is None or any(sources[p] not in known for p in universe.paths if p in sources):
+        skip = [path for path, blob in sources.items() if blob in known]
+        result = _run_parser(folder, around, skip)
+        universe = Universe(always=tuple(result["always"]), if_run=tuple(result["if_run"]))
+        fresh = {sources[p]: raw for p, raw in result["files"].items() if p in sources}
+        cache.store(key, {blob: raw for blob, raw in fresh.items() if "error" not in raw})
+        cache.store_universe(key, names.hexdigest(), universe)
+        known |= {blob: read_parsed(raw) for blob, raw in fresh.items()}
+    measured = (path for path in universe.paths if path in sources)
+    return ParsedTree(
+        files={path: known[sources[path]] for path in measured if sources[path] in known},
+        if_run=frozenset(universe.if_run),
+    )
 
-    def start(self, around: Surroundings, also: Iterable[str] = ()) -> None:
-        """Start the parser; it lists the measured files and parses those not known yet.
 
-        `also` are paths to parse even if the project's settings leave them out.
-        """
-        self.folder.mkdir(parents=True)
-        plan = {
-            "root": str(around.root),
-            "result": str(self.folder / "result.json"),
-            "known": [path for path, blob in self.blobs.items() if blob in self._known],
-            "also": [path for path in also if path in self.blobs],
-            "source": around.source,
-            "branch": around.branch,
-        }
-        (self.folder / "plan.json").write_text(json.dumps(plan))
-        confinement = Confinement(scratch=self.folder, memory=around.memory)
-        self._group = start_group(
-            confinement.argv([around.python, MEASURED / "parse.py", self.folder / "plan.json"]),
-            cwd=around.root,
-            env=confinement.environment(around.path, around.variables),
-            stdout=self.folder / "stdout",
-            stderr=self.folder / "stderr",
-        )
-
-    def finish(self) -> ParsedTree:
-        """Wait for the parser; raises InfrastructureError if it does not do its work."""
-        result = self._wait()
-        fresh = {self.blobs[path]: raw for path, raw in result["files"].items()}
-        self.cache.store(self.key, fresh)
-        parsed = {**self._known, **{blob: read_parsed(raw) for blob, raw in fresh.items()}}
-        universe = {*result["always"], *result["if_run"]}
-        by_path = {path: parsed[blob] for path, blob in self.blobs.items() if blob in parsed}
-        return ParsedTree(
-            files={path: value for path, value in by_path.items() if path in universe},
-            if_run=frozenset(result["if_run"]),
-            branch=result["branch"],
-            others={path: value for path, value in by_path.items() if path not in universe},
-        )
-
-    def _wait(self) -> Any:
-        assert self._group is not None, "start() comes first"
-        deadline = monotonic() + TIMEOUT
-        while self._group.poll() is None and monotonic() < deadline:
-            sleep(0.01)
-        self._group.kill()
-        try:
-            return json.loads((self.folder / "result.json").read_text())
-        except (OSError, ValueError) as error:
-            words = (self.folder / "stderr").read_text(errors="replace").strip().splitlines()
-            raise InfrastructureError(
-                f"The measured files could not be listed: {words[-1] if words else error}.",
-                advice="Check the project's coverage settings (.coveragerc, pyproject.toml).",
-            ) from error
-
-    def stop(self) -> None:
-        """Kill the parser if it still runs."""
-        if self._group is not None:
-            self._group.kill()
+def _run_parser(folder: Path, around: Surroundings, known: list[str]) -> Any:
+    folder.mkdir(parents=True)
+    plan = {
+        "root": str(around.root),
+        "result": str(folder / "result.json"),
+        "known": known,
+        "source": around.source,
+        "branch": around.branch,
+    }
+    (folder / "plan.json").write_text(json.dumps(plan))
+    confinement = Confinement(scratch=folder, memory=around.memory)
+    done = confinement.run(
+        [around.python, MEASURED / "parse.py", folder / "plan.json"],
+        cwd=around.root,
+        env=confinement.environment(around.path, around.variables),
+        timeout=TIMEOUT,
+    )
+    try:
+        return json.loads((folder / "result.json").read_text())
+    except (OSError, ValueError) as error:
+        words = (done.stderr.strip().splitlines() or [str(error)])[-1]
+        raise InfrastructureError(
+            f"The measured files could not be listed: {words}.",
+            advice="Check the project's coverage settings (.coveragerc, pyproject.toml).",
+        ) from error

@@ -7,7 +7,8 @@ nothing is ever pushed or committed from here.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -121,6 +122,12 @@ def _reason(error: Exception) -> str:
     return (useful or words or ["git said nothing"])[0].rstrip(".")
 
 
+NO_REF = re.compile(r"couldn't find remote ref (\S+)")
+DAMAGED = re.compile(
+    r"corrupt|unable to read|bad object|missing (?:blob|tree|commit)|loose object"
+)
+
+
 class Mirror:
     """A bare mirror at `path`, made on first use."""
 
@@ -144,7 +151,12 @@ class Mirror:
         try:
             yield
         except GitCommandError as error:
-            raise InfrastructureError(f"{doing}: {_reason(error)}.", advice=advice) from error
+            reason = _reason(error)
+            if missing := NO_REF.search(reason):
+                raise _unknown_ref(doing, missing[1]) from error
+            if DAMAGED.search(reason):
+                advice = f"The mirror is damaged; delete {self.path}: it will be fetched anew."
+            raise InfrastructureError(f"{doing}: {reason}.", advice=advice) from error
 
     def _run(self, command: str, *arguments: str) -> str:
         environment = {"GIT_TERMINAL_PROMPT": "0", "GIT_CONFIG_NOSYSTEM": "1", "LC_ALL": "C"}
@@ -319,9 +331,24 @@ class Mirror:
         with self._told(f"Cannot check out {sha[:10]} in {folder}", "Check the disk's free room."):
             index.with_name(index.name + ".lock").unlink(missing_ok=True)
             _remove_planted(folder / ".git")
-            for step in steps:
-                command = ["git", f"--git-dir={self.path}", *OPTIONS, *step]
-                git.Git(folder).execute(command, env={**os.environ, **environment})
+            try:
+                self._lay_out(folder, steps, environment)
+            except GitCommandError:  # a damaged index is worth nothing: all is laid out anew
+                index.unlink(missing_ok=True)
+                self._lay_out(folder, steps, environment)
+
+    def _lay_out(
+        self, folder: Path, steps: Iterable[Sequence[str]], environment: Mapping[str, str]
+    ) -> None:
+        for step in steps:
+            command = ["git", f"--git-dir={self.path}", *OPTIONS, *step]
+            git.Git(folder).execute(command, env={**os.environ, **environment})
+
+
+def _unknown_ref(doing: str, ref: str) -> UsageError:
+    if ref == "HEAD":
+        return UsageError(f"{doing}: it has no commit yet.", advice="Commit something first.")
+    return UsageError(f"{doing}: it has no ref {ref}.", advice="Check the ref's spelling.")
 
 
 def _remove_planted(path: Path) -> None:

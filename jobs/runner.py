@@ -39,6 +39,7 @@ class Surroundings:
     source: tuple[str, ...] = ()
     branch: bool | None = None
     recorder: Recorder = Recorder.AUTO
+    measured: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +180,7 @@ class Runner:
             "imports": plan.imports,
             "source": around.source,
             "branch": around.branch,
+            "measured": around.measured,
             "recorder": around.recorder.value if plan.record else "none",
         }
         (folder / "plan.json").write_text(json.dumps(words))
@@ -247,7 +249,10 @@ def _collect(
 
 
 def _last_words(path: Path) -> str:
-    with path.open("rb") as file:
-        file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
-        lines = file.read().decode("utf-8", "replace").splitlines()
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
+            lines = file.read().decode("utf-8", "replace").splitlines()
+    except OSError:  # a test removed its own folder
+        return ""
     return " | ".join(line.strip() for line in lines[-3:] if line.strip())

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from configparser import ConfigParser
 from configparser import Error as ConfigParserError
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,19 @@ class Parsed:
             for line in range(function.body, function.last + 1)
             if line > function.first
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Universe:
+    """Paths that a report counts in any case, and those that count only if a line of them ran."""
+
+    always: tuple[str, ...]
+    if_run: tuple[str, ...]
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """All of them."""
+        return (*self.always, *self.if_run)
 
 
 def read_parsed(raw: Mapping[str, Any]) -> Parsed:
@@ -156,13 +169,30 @@ class StatementCache:
         return {blob: parsed for blob, parsed in found.items() if parsed is not None}
 
     def store(self, key: str, parsed: Mapping[str, Mapping[str, Any]]) -> None:
-        """Keep the parser's raw entries, by blob; errors are kept too."""
+        """Keep the parser's raw entries, by blob."""
         rows = [(key, blob, json.dumps(raw)) for blob, raw in parsed.items()]
         try:
             self._insert(rows)
         except sqlite3.DatabaseError:
             self.path.unlink(missing_ok=True)
             self._insert(rows)
+
+    def load_universe(self, key: str, names: str) -> Universe | None:
+        """The measured paths among a set of paths, whose hash is `names`; None if not known."""
+        try:
+            with closing(self._connect()) as connection:
+                query = "SELECT json FROM parsed WHERE key = ? AND blob = ?"
+                row = connection.execute(query, (key, f"paths:{names}")).fetchone()
+            raw = json.loads(row[0]) if row else None
+            return (
+                Universe(always=tuple(raw["always"]), if_run=tuple(raw["if_run"])) if raw else None
+            )
+        except (sqlite3.DatabaseError, KeyError, TypeError, ValueError):
+            return None
+
+    def store_universe(self, key: str, names: str, universe: Universe) -> None:
+        """Keep the measured paths among the set of paths whose hash is `names`."""
+        self.store(key, {f"paths:{names}": asdict(universe)})
 
     def _insert(self, rows: list[tuple[str, str, str]]) -> None:
         with closing(self._connect()) as connection, connection:

@@ -1,7 +1,7 @@
 """Parses source files as this interpreter's coverage.py does: `parse.py PLAN.json`
 
-PLAN.json: {"root", "result", "known": [paths not to parse], "also": [paths to parse even if they
-are not measured], "source": [...], "branch": bool or null}
+PLAN.json: {"root", "result", "known": [paths not to parse], "source": [...],
+"branch": bool or null}
 Result (JSON): {"always": [paths], "if_run": [paths], "branch": bool, "files": {path:
 {"statements": [...], "excluded": [...], "first": {line: first line of its statement},
 "functions": [[name, first, last, body]], "arcs": [[from, to]], "exits": {line: n},
@@ -102,7 +102,7 @@ def main() -> None:
     sys.path[0] = plan["root"]
     cov = recorder["configure"](None, plan["source"], plan["branch"])
     always, if_run = recorder["measured_files"](cov, plan["root"])
-    wanted = {*always, *if_run, *plan["also"]} - set(plan["known"])
+    wanted = {*always, *if_run} - set(plan["known"])
     result = {
         "always": always,
         "if_run": if_run,

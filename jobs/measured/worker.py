@@ -3,7 +3,7 @@
 Writes subunit v2 to PLAN's "stream". The same as `python -m stestr.subunit_runner.run NAME...`,
 with a recorder around it. PLAN.json: {"root", "folder", "stream", "report", "ticks",
 "modules": [names], "only": [test ids] or null, "match": [regexes], "avoid": [regexes],
-"imports": [module names], "source": [...], "branch": bool or null,
+"imports": [module names], "source": [...], "branch": bool or null, "measured": [paths],
 "recorder": "auto" | "coverage" | "none"}
 
 The report (JSON): {"recorder", "tests": {module: [ids]}, "deselected": [ids],
@@ -42,13 +42,12 @@ class NamedLoader(unittest.TestLoader):
 
         try:
             __import__(name)
+            suite = self.loadTestsFromModule(sys.modules[name], pattern="test*.py")
         except unittest.SkipTest as skip:
             suite = LOADER._make_skipped_test(name, skip, self.suiteClass)
-        except Exception:
+        except BaseException:  # other people's code: SystemExit at import is an error like any
             suite = LOADER._make_failed_import_test(name, self.suiteClass)
             suite = suite[0] if isinstance(suite, tuple) else suite
-        else:
-            suite = self.loadTestsFromModule(sys.modules[name], pattern="test*.py")
         self.tests[name] = program.list_test(suite)[0]
         return suite
 
@@ -94,9 +93,7 @@ def make_recorder(plan: dict[str, Any]) -> Any:
     cov = recording["configure"](plan["folder"], plan["source"], plan["branch"])
     monitoring = runpy.run_path(os.path.join(HERE, "monitoring.py"))
     if plan["recorder"] == "auto" and monitoring["can_record"](cov):
-        apart = recording["configure"](None, plan["source"], plan["branch"])
-        always, if_run = recording["measured_files"](apart, plan["root"])
-        measured = {os.path.join(plan["root"], path): path for path in (*always, *if_run)}
+        measured = {os.path.join(plan["root"], path): path for path in plan["measured"]}
         recorder = monitoring["MonitoringRecorder"](plan["folder"], measured)
     else:
         recorder = recording["CoverageRecorder"](cov)

@@ -128,6 +128,7 @@ class ExportCommandTest(CommandCase):
     def test_html_never_replaces_other_files(self) -> None:
         (self.folder / "mine").mkdir()
         (self.folder / "mine" / "letter.txt").write_text("x")
+        (self.folder / "mine" / "index.html").write_text("x")
         arguments = ("--format", "html", "-o", self.folder / "mine")
         self.assert_told(covtrack("export", *arguments, cwd=self.clone.root), 2, "other files")
 

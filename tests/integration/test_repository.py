@@ -189,7 +189,7 @@ class ResolveTest(RepositoryCase):
     def test_change_that_the_remote_lacks(self) -> None:
         self.source.commit({"a.py": "1\n"})
         ref = "refs/changes/45/12345/9"
-        error = self.assertRaises(InfrastructureError, self.mirror.fetch, self.url, [ref])
+        error = self.assertRaises(UsageError, self.mirror.fetch, self.url, [ref])
         self.assertIn(ref, error.sentence)
 
 

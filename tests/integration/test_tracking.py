@@ -224,6 +224,57 @@ class RunTest(TrackingCase):
         self.assertIn("test_endless", fault.subject)
         self.assertFalse(result.complete)
 
+    def test_tree_removed_by_a_test_is_no_baseline_and_heals(self) -> None:
+        test = """\
+            import os
+            import shutil
+            import unittest
+
+
+            class RemoveTest(unittest.TestCase):
+                def test_remove(self):
+                    shutil.rmtree(os.getcwd(), ignore_errors=True)
+            """
+        whole = self.run_job()
+        name = "sample/tests/test_aa.py"
+        self.clone.commit("Remove", {name: test})
+        damaged = self.run_job(select=Select.ALL, workers=1)
+        self.assertEqual(whole.measurement.total.statements, damaged.measurement.total.statements)
+        healed = self.run_job(self.clone.commit("Back", {name: None}), select=Select.ALL)
+        self.assertEqual(lines_of(whole), lines_of(healed))
+
+    def test_garbled_results_are_no_baseline(self) -> None:
+        test = """\
+            import os
+            import unittest
+
+
+            class GarbleTest(unittest.TestCase):
+                def test_garble(self):
+                    for fd in range(3, 30):
+                        try:
+                            if os.readlink("/proc/self/fd/%d" % fd).endswith("/stream"):
+                                os.write(fd, b"\\xb3\\x29\\x00\\xff garbage" * 9)
+                        except OSError:
+                            continue
+
+                def test_other(self):
+                    self.fail("the real failure")
+            """
+        commit = self.clone.commit("Garble", {"sample/tests/test_garble.py": test})
+        result = self.run_job(commit)
+        lost = [fault for fault in result.faults if "left no result" in fault.sentence]
+        failed = [fault for fault in result.faults if fault.kind is FaultKind.TEST]
+        self.assertTrue(lost or len(failed) == 1, result.faults)
+        self.assertEqual(not lost, result.complete)
+
+    def test_links_and_exits_at_import(self) -> None:
+        (self.root / "sample" / "dangling.py").symlink_to("nowhere.py")
+        exits = {"sample/tests/test_exit.py": "raise SystemExit(0)\n"}
+        result = self.run_job(self.clone.commit("Odd", exits), workers=1)
+        self.assertEqual(["sample.tests.test_exit"], [fault.subject for fault in result.faults])
+        self.assertEqual((FaultKind.IMPORT, 4), (result.faults[0].kind, result.tests.run))
+
     def test_corrupt_snapshot_is_set_aside_and_measured_anew(self) -> None:
         first = self.run_job()
         first.snapshot.chmod(0o644)

@@ -1,0 +1,15 @@
+"""Where the console script begins: says "stopped" even if Ctrl-C comes during the imports."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Load the command line and run it."""
+    try:
+        from covtrack.cli import main as run
+    except KeyboardInterrupt:
+        sys.stderr.write("covtrack: Stopped; nothing stored was changed.\n")
+        sys.exit(130)
+    run()
