@@ -212,7 +212,8 @@ def judge(
         "full_wall": round(full["wall"], 1),
         "full_tests": full["tests"],
     }
-    if false_covered or (select != "changed" and (missed or other)):
+    first = step.kind == "baseline" and bool(other)
+    if false_covered or first or (missed and select != "changed"):
         second = comparison.reference(step.sha, seed="1")
         a, b, c = compare_files(_as_report(full["files"]), second["files"])
         row["differs_between_two_full_runs"] = {"lines": a, "reverse": b, "other": c}
