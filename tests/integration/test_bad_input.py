@@ -312,7 +312,12 @@ class KilledTest(BadCase):
         )
         command = [sys.executable, "-m", "covtrack", "-c", str(config), "run", self.name]
         process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            # A shell that runs the tests in its background ignores SIGINT, and so would the run.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
         try:
             worker = self.wait_for_worker(process)
