@@ -96,7 +96,7 @@ def _print_jobs(jobs: list[Job]) -> None:
     """A row per job; costs are CPU seconds, and their share of the first, full run."""
     full = jobs[0].result.cpu_seconds
     table = Table(title=f"{LIBRARY}: what each job cost against a full run", box=None)
-    for name in ("commit", "kind", "tests run", "carried", "coverage", "CPU s", "of full"):
+    for name in ("commit", "kind", "run", "carried", "coverage", "CPU s", "of full"):
         side: JustifyMethod = "left" if name in ("commit", "kind") else "right"
         table.add_column(name, justify=side, no_wrap=True)
     for job in jobs:
