@@ -127,6 +127,7 @@ class Tracked:
         argv: list[str | Path] = [*COVTRACK, "-c", self.config, "run", self.name, "--rev", sha]
         argv += ["--select", select, "--format", "json", *words]
         env = {**os.environ, "XDG_STATE_HOME": str(self.scene.work / "state")}
+        env.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed covtrack has its bytecode
         timed = run_timed(argv, cwd=self.scene.work, env=env)
         try:
             return json.loads(timed.completed.stdout), timed
