@@ -229,41 +229,67 @@ def _drop_contexts(db: sqlite3.Connection, contexts: Collection[str]) -> None:
 
 
 def _move_files(db: sqlite3.Connection, moves: Mapping[str, FileMove]) -> None:
-    """Take all moved files out before any is put back: names may be swapped."""
-    contexts = dict(db.execute("SELECT id, context FROM context"))
+    """Move rows to their new file and lines; old names are freed first, they may be swapped."""
     files = dict(db.execute("SELECT path, id FROM file"))
-    taken = [(move, _take_file(db, files[old])) for old, move in moves.items() if old in files]
-    for move, (bits, arcs) in taken:
-        if move.new is None:
-            continue
-        db.execute("INSERT OR IGNORE INTO file (path) VALUES (?)", (move.new,))
-        (file,) = db.execute("SELECT id FROM file WHERE path = ?", (move.new,)).fetchone()
-        for context, numbits in bits:
-            lines = move.move_lines(numbits_to_nums(numbits), contexts[context])
-            if lines:
-                row = (file, context, nums_to_numbits(lines))
-                db.execute("INSERT INTO line_bits VALUES (?, ?, ?)", row)
-        for context, pairs in arcs.items():
-            moved = move.move_arcs(pairs, contexts[context])
-            rows = ((file, context, *arc) for arc in moved)
-            db.executemany("INSERT OR IGNORE INTO arc VALUES (?, ?, ?, ?)", rows)
+    parted = [(move, files[old]) for old, move in moves.items() if old in files]
+    freed = ((f"\0{file}", file) for _, file in parted)
+    db.executemany("UPDATE file SET path = ? WHERE id = ?", freed)
+    for move, old in parted:
+        if move.new is not None:
+            db.execute("INSERT OR IGNORE INTO file (path) VALUES (?)", (move.new,))
+            (new,) = db.execute("SELECT id FROM file WHERE path = ?", (move.new,)).fetchone()
+            _move_bits(db, move, old, new)
+            _move_arcs(db, move, old, new)
+        _drop_file(db, old)
 
 
-_Taken = tuple[list[tuple[int, bytes]], dict[int, list[Arc]]]
-
-
-def _take_file(db: sqlite3.Connection, file: int) -> _Taken:
-    bits = db.execute(
-        "SELECT context_id, numbits FROM line_bits WHERE file_id = ?", (file,)
+def _move_bits(db: sqlite3.Connection, move: FileMove, old: int, new: int) -> None:
+    """Many contexts run the same lines of a file: each set of lines is mapped once."""
+    rows = db.execute(
+        "SELECT context_id, context, numbits FROM line_bits JOIN context ON id = context_id"
+        " WHERE file_id = ?",
+        (old,),
     ).fetchall()
-    arcs: dict[int, list[Arc]] = {}
-    query = "SELECT context_id, fromno, tono FROM arc WHERE file_id = ?"
-    for context, start, end in db.execute(query, (file,)):
-        arcs.setdefault(context, []).append((start, end))
+    kinds = {(numbits, context == IMPORT_CONTEXT): context for _, context, numbits in rows}
+    moved = {
+        kind: nums_to_numbits(move.move_lines(numbits_to_nums(kind[0]), context))
+        for kind, context in kinds.items()
+    }
+    carried = ((new, i, moved[numbits, name == IMPORT_CONTEXT]) for i, name, numbits in rows)
+    db.executemany("INSERT INTO line_bits VALUES (?, ?, ?)", (row for row in carried if row[2]))
+
+
+def _move_arcs(db: sqlite3.Connection, move: FileMove, old: int, new: int) -> None:
+    """Map each distinct arc once, and let the database move the rows of all contexts."""
+    query = (
+        "SELECT DISTINCT fromno, tono, context = ? FROM arc JOIN context ON id = context_id"
+        " WHERE file_id = ?"
+    )
+    arcs = db.execute(query, (IMPORT_CONTEXT, old)).fetchall()
+    db.execute("CREATE TEMP TABLE moved (fromno, tono, imported, newfrom, newto)")
+    db.executemany(
+        "INSERT INTO moved VALUES (?, ?, ?, ?, ?)",
+        (
+            (start, end, imported, *arc)
+            for start, end, imported in arcs
+            for arc in move.move_arcs([(start, end)], IMPORT_CONTEXT if imported else "test")
+        ),
+    )
+    db.execute("CREATE INDEX temp.moved_arc ON moved (fromno, tono, imported)")
+    db.execute(
+        "INSERT OR IGNORE INTO arc SELECT ?, a.context_id, m.newfrom, m.newto"
+        " FROM arc AS a JOIN context AS c ON c.id = a.context_id JOIN moved AS m"
+        " ON m.fromno = a.fromno AND m.tono = a.tono AND m.imported = (c.context = ?)"
+        " WHERE a.file_id = ?",
+        (new, IMPORT_CONTEXT, old),
+    )
+    db.execute("DROP TABLE temp.moved")
+
+
+def _drop_file(db: sqlite3.Connection, file: int) -> None:
     for table in ("line_bits", "arc", "tracer"):
         db.execute(f"DELETE FROM {table} WHERE file_id = ?", (file,))  # noqa: S608
     db.execute("DELETE FROM file WHERE id = ?", (file,))
-    return bits, arcs
 
 
 def _write_tests(db: sqlite3.Connection, tests: Iterable[TestRecord], key: str) -> None:
@@ -281,7 +307,7 @@ def _name_files(db: sqlite3.Connection, measured: Collection[str]) -> None:
     db.executemany("INSERT OR IGNORE INTO file (path) VALUES (?)", ((p,) for p in measured))
     for path, file in list(db.execute("SELECT path, id FROM file")):
         if path not in measured:
-            _take_file(db, file)
+            _drop_file(db, file)
 
 
 def _add_rows(db: sqlite3.Connection, path: Path) -> None:

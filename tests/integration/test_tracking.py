@@ -318,9 +318,17 @@ class ExactnessTest(TrackingCase):
     """After any sequence of commits whose affected tests all rerun, lines equal a full run's."""
 
     def test_random_history(self) -> None:
+        self.follow_random_history(10)
+
+    def test_random_history_with_branches(self) -> None:
+        text = self.clone.read(".coveragerc") + "branch = True\n"
+        self.clone.commit("Branches", {".coveragerc": text})
+        self.follow_random_history(6)
+
+    def follow_random_history(self, steps: int) -> None:
         chance = random.Random(20261123)
         self.run_job()
-        for number in range(10):
+        for number in range(steps):
             edit = chance.choice(EDITS)
             edit(self.clone, number)
             for test in ("sample/tests/test_shapes.py", "sample/tests/test_texts.py"):
