@@ -206,6 +206,7 @@ def judge(
             {path: lines for path, lines in missed.items() if path in changed}
         ),
         "other": other,
+        "seconds": {stage: round(value, 2) for stage, value in report["seconds"].items()},
         "cpu": round(timed.cpu, 1),
         "wall": round(timed.wall, 1),
         "full_cpu": round(full["cpu"], 1),
