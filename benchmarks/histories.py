@@ -95,7 +95,7 @@ _ALL = (
         steps=(
             ("with a test file", "42ded0ad"),
             ("source alone", "4c3216df"),
-            ("source alone", "ad0063a2"),
+            ("with test files", "ad0063a2"),
             ("tests alone", "f587cfa8"),
             ("with a test file", "95113c57"),
         ),
@@ -118,7 +118,7 @@ _ALL = (
             ("rename (real)", "2aaa8866"),
             ("source alone", "93674ecf"),
             ("with a test file", "f20e13f0"),
-            ("source alone", "476a14dc"),
+            ("with a test file", "476a14dc"),
             ("source alone", "4e09ef36"),
             ("with a test file", "97b346d6"),
             ("source alone", "7ad9ef07"),
