@@ -266,7 +266,11 @@ def _move_arcs(db: sqlite3.Connection, move: FileMove, old: int, new: int) -> No
         " WHERE file_id = ?"
     )
     arcs = db.execute(query, (IMPORT_CONTEXT, old)).fetchall()
-    db.execute("CREATE TEMP TABLE moved (fromno, tono, imported, newfrom, newto)")
+    db.execute(
+        "CREATE TEMP TABLE moved (fromno INTEGER, tono INTEGER, imported INTEGER,"
+        " newfrom INTEGER, newto INTEGER,"
+        " PRIMARY KEY (fromno, tono, imported, newfrom, newto)) WITHOUT ROWID"
+    )
     db.executemany(
         "INSERT INTO moved VALUES (?, ?, ?, ?, ?)",
         (
@@ -275,10 +279,9 @@ def _move_arcs(db: sqlite3.Connection, move: FileMove, old: int, new: int) -> No
             for arc in move.move_arcs([(start, end)], IMPORT_CONTEXT if imported else "test")
         ),
     )
-    db.execute("CREATE INDEX temp.moved_arc ON moved (fromno, tono, imported)")
     db.execute(
         "INSERT OR IGNORE INTO arc SELECT ?, a.context_id, m.newfrom, m.newto"
-        " FROM arc AS a JOIN context AS c ON c.id = a.context_id JOIN moved AS m"
+        " FROM arc AS a CROSS JOIN context AS c ON c.id = a.context_id CROSS JOIN moved AS m"
         " ON m.fromno = a.fromno AND m.tono = a.tono AND m.imported = (c.context = ?)"
         " WHERE a.file_id = ?",
         (new, IMPORT_CONTEXT, old),
