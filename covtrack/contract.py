@@ -67,6 +67,7 @@ class _Model(BaseModel):
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
+        from_attributes=True,
         use_attribute_docstrings=True,
         json_schema_extra=_allow_later_keys,
     )
@@ -131,6 +132,25 @@ class FaultReport(_Model):
     advice: Utf8
 
 
+class UncoveredLines(_Model):
+    """Lines first..last: statements of a patch that did not run, all of one function."""
+
+    path: Utf8
+    first: Annotated[int, Field(ge=1)]
+    last: Annotated[int, Field(ge=1)]
+    nearest_test: Utf8 | None
+    """The test that ran the closest line of the same function, else file; null is unknown."""
+
+
+class PatchReport(_Model):
+    """The own statements that the commit adds to its first parent or modifies in it."""
+
+    parent: Utf8
+    statements: Number
+    covered: Number
+    uncovered: tuple[UncoveredLines, ...]
+
+
 class RunReport(_Model):
     """What `covtrack run --format json` prints: one object."""
 
@@ -151,6 +171,8 @@ class RunReport(_Model):
     vendored: Totals
     """Copied code, which does not count."""
     before: BaseTotals | None
+    patch: PatchReport | None
+    """Coverage of the commit's own change; null where it is unknown: a note says why."""
     files: dict[Utf8, FileLines]
     faults: tuple[FaultReport, ...]
     carried_from: dict[Utf8, Number]
@@ -177,15 +199,13 @@ class RunReport(_Model):
                 "select": result.select,
                 "kind": result.kind,
                 "complete": result.complete,
-                "tests": {name: getattr(result.tests, name) for name in Tests.model_fields},
+                "tests": result.tests,
                 "total": _totals(measured.total, branches),
                 "vendored": _totals(measured.vendored, branches),
                 "before": _before(result.before),
+                "patch": result.patch,
                 "files": {file.path: _lines(file, branches) for file in measured.files},
-                "faults": [
-                    {name: getattr(fault, name) for name in FaultReport.model_fields}
-                    for fault in result.faults
-                ],
+                "faults": result.faults,
                 "carried_from": dict(result.carried),
                 "recorder": result.recorder,
                 "environment": result.environment,
@@ -232,7 +252,7 @@ class ProjectReport(_Counted):
             "project": row.project,
             "branch": row.branch,
             "target": round_down(row.target),
-            "last_change": _last_change(row.last_change),
+            "last_change": row.last_change,
         }
         return cls.model_validate(known | _latest(row.latest, row.target))
 
@@ -321,12 +341,6 @@ def _before(before: Before | None) -> dict[str, Any] | None:
 def _lines(file: FileMeasure, branches: bool) -> dict[str, Any]:
     known = {"vendored": file.vendored, "missing": file.missing}
     return known | _counted(file.counts, branches)
-
-
-def _last_change(run: StoredRun | None) -> dict[str, Any] | None:
-    if run is None:
-        return None
-    return {"commit": run.commit, "subject": run.subject, "measured_at": run.measured_at}
 
 
 def _latest(run: StoredRun | None, target: Fraction) -> dict[str, Any]:

@@ -15,11 +15,12 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from jobs.results import Counts, JobResult
+from jobs.results import Counts, JobResult, PatchCoverage
 from venv_builder.progress import Advanced, Event, Listener, Noted, StageEnded, StageStarted
 
 QUICK = 0.05
 MOST_FAULTS = 10
+MOST_RANGES = 10
 TITLES = {
     "checkout": "Checking out",
     "env": "Preparing the environment",
@@ -114,6 +115,7 @@ def render_result(result: JobResult, target: Fraction) -> None:
         f" ({result.kind.value} of {escape(result.branch)})"
     )
     console.print(_figures(result, target))
+    _print_patch(console, result.patch)
     tests = result.tests
     console.print(
         f"tests: {tests.run} run ({tests.passed} passed, {tests.failed} failed, "
@@ -162,4 +164,33 @@ def _figures(result: JobResult, target: Fraction) -> Table:
             format_share(before.vendored) if before else "-",
             "",
         )
+    return table
+
+
+def _print_patch(console: Console, patch: PatchCoverage | None) -> None:
+    if patch is None:
+        console.print("patch: unknown")
+        return
+    counts = Counts(statements=patch.statements, covered=patch.covered)
+    figures = (
+        f"{counts.covered} of {counts.statements} statements covered, {format_share(counts)}"
+        if counts.statements
+        else "no statements of own code"
+    )
+    console.print(f"patch: {figures} (changed since {patch.parent[:10]})")
+    if patch.uncovered:
+        console.print(_uncovered(patch))
+    if len(patch.uncovered) > MOST_RANGES:
+        rest = len(patch.uncovered) - MOST_RANGES
+        console.print(f"  ... and {rest} more uncovered ranges (--format json).")
+
+
+def _uncovered(patch: PatchCoverage) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("  uncovered", overflow="fold")
+    table.add_column("nearest test", overflow="fold")
+    for part in patch.uncovered[:MOST_RANGES]:
+        lines = str(part.first) if part.first == part.last else f"{part.first}-{part.last}"
+        test = "unknown" if part.nearest_test is None else part.nearest_test
+        table.add_row(escape(f"  {part.path}:{lines}"), escape(test))
     return table

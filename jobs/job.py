@@ -20,12 +20,14 @@ from jobs.ground import Ground, set_up
 from jobs.measure import measure_tree
 from jobs.merge import MergePlan, contexts_to_drop, plan_move
 from jobs.outcomes import failed_import
+from jobs.patching import measure_patch
 from jobs.request import Request
 from jobs.results import (
     Fault,
     FaultKind,
     JobResult,
     Measurement,
+    PatchCoverage,
     count_outcomes,
 )
 from jobs.selection import Selection, select_modules
@@ -76,6 +78,10 @@ def run_job(request: Request, target: Path, listener: Listener) -> Finished:
             _merge_rows(request, ground, selection, ran, tests, target)
         with stages.stage("measure"):
             measurement = _measure(request, ran, target)
+            patch = measure_patch(request, ground.diff, ran.parsed.files, measurement, target)
+        if isinstance(patch, str):
+            listener(Noted(sentence=patch))
+            notes = (*notes, patch)
     finally:
         held.close()
         shutil.rmtree(request.places.scratch, ignore_errors=True)
@@ -86,6 +92,7 @@ def run_job(request: Request, target: Path, listener: Listener) -> Finished:
             tests=tests,
             faults=faults,
             measurement=measurement,
+            patch=None if isinstance(patch, str) else patch,
             snapshot=target,
             environment=ground.prepared.environment.key,
             notes=notes,
@@ -219,6 +226,7 @@ def _result(
     tests: Mapping[str, TestRecord],
     faults: tuple[Fault, ...],
     measurement: Measurement,
+    patch: PatchCoverage | None,
     snapshot: Path,
     environment: str,
     notes: tuple[str, ...],
@@ -251,6 +259,7 @@ def _result(
         notes=notes,
         seconds=dict(seconds),
         cpu_seconds=cpu_seconds,
+        patch=patch,
     )
 
 

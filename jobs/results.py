@@ -153,13 +153,40 @@ class Before:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UncoveredRange:
+    """Lines first..last: statements of a patch that did not run, all of one function.
+
+    `nearest_test` ran the closest line of that function, else of that file; None is unknown.
+    """
+
+    path: str
+    first: int
+    last: int
+    nearest_test: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatchCoverage:
+    """Statements of own code that a commit adds to or modifies of `parent`, and those that ran.
+
+    `uncovered` holds exactly the statements that did not run, sorted by path and line.
+    """
+
+    parent: str
+    statements: int
+    covered: int
+    uncovered: tuple[UncoveredRange, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobResult:
     """Everything that one job found out; `snapshot` is a coverage.py data file on disk.
 
     `carried` maps a commit to the number of tests whose data was last executed there.
     `complete` is False when the figure rests on failed imports, a crash or a timeout: such a
     result never becomes a baseline. `seconds` is wall time per stage, `cpu_seconds` the whole
-    user and system time of the measured processes and of covtrack itself.
+    user and system time of the measured processes and of covtrack itself. `patch` is None where
+    it is unknown; a note then says why.
     """
 
     project: str
@@ -183,6 +210,7 @@ class JobResult:
     notes: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     cpu_seconds: float = 0.0
+    patch: PatchCoverage | None = None
 
 
 def add_up(counts: Iterable[Counts]) -> Counts:

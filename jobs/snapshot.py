@@ -1,6 +1,6 @@
 """The snapshot: a coverage.py data file of one commit, with a context per test.
 
-The only module that knows coverage.py's tables
+Beside `jobs.covering` the only module that knows coverage.py's tables
 (https://coverage.readthedocs.io/en/latest/dbschema.html). Beside them it keeps one table of its
 own, `covtrack_test`, which coverage.py ignores: each test's module, outcome, duration and the
 commit where it last ran.
@@ -53,7 +53,8 @@ def file_digest(path: Path) -> str:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+def opened(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection to a data file; raises DataError for what SQLite makes of a bad one."""
     try:
         with closing(sqlite3.connect(path)) as connection:
             register_sqlite_functions(connection)
@@ -68,7 +69,7 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
 def is_data_file(path: Path) -> bool:
     """Whether coverage.py got as far as making its tables: a killed worker may not have."""
     try:
-        with _opened(path) as db:
+        with opened(path) as db:
             # One table at a time: of a join, an empty one asks for all rows of the others.
             for table in ("line_bits", "arc", "context", "file"):
                 db.execute(f"SELECT 1 FROM {table} LIMIT 1")  # noqa: S608
@@ -79,7 +80,7 @@ def is_data_file(path: Path) -> bool:
 
 def read_executed(path: Path) -> dict[str, Executed]:
     """All that ran, per file, whatever the context."""
-    with _opened(path) as db:
+    with opened(path) as db:
         bits: dict[int, int] = {}
         for file, numbits in db.execute("SELECT file_id, numbits FROM line_bits"):
             bits[file] = bits.get(file, 0) | int.from_bytes(numbits, "little")
@@ -105,7 +106,7 @@ def _lines(bits: int, arcs: Collection[Arc]) -> frozenset[int]:
 def read_import_lines(path: Path, files: Collection[str]) -> dict[str, frozenset[int]]:
     """Lines that ran at import time, for those of `files` that were imported at all."""
     found: dict[str, frozenset[int]] = {}
-    with _opened(path) as db:
+    with opened(path) as db:
         for name, numbits in db.execute(
             "SELECT path, numbits FROM line_bits JOIN file ON file.id = file_id"
             " JOIN context ON context.id = context_id WHERE context = ?",
@@ -126,13 +127,13 @@ def read_import_lines(path: Path, files: Collection[str]) -> dict[str, frozenset
 
 def read_contexts(path: Path) -> frozenset[str]:
     """Every context's name: test ids, fixtures' names, and "" for import time."""
-    with _opened(path) as db:
+    with opened(path) as db:
         return frozenset(name for (name,) in db.execute("SELECT context FROM context"))
 
 
 def read_tests(path: Path) -> dict[str, TestRecord]:
     """Every test that the snapshot rests on, by id."""
-    with _opened(path) as db:
+    with opened(path) as db:
         rows = db.execute("SELECT test, module, status, seconds, executed FROM covtrack_test")
         return {
             test: TestRecord(
@@ -144,14 +145,14 @@ def read_tests(path: Path) -> dict[str, TestRecord]:
 
 def read_settings_key(path: Path) -> str | None:
     """The settings key under which the snapshot was recorded."""
-    with _opened(path) as db:
+    with opened(path) as db:
         row = db.execute("SELECT value FROM meta WHERE key = ?", (SETTINGS_KEY,)).fetchone()
         return str(row[0]) if row else None
 
 
 def has_arcs(path: Path) -> bool:
     """Whether the snapshot records branches."""
-    with _opened(path) as db:
+    with opened(path) as db:
         row = db.execute("SELECT value FROM meta WHERE key = 'has_arcs'").fetchone()
         return row is not None and row[0] in ("1", "True")
 
@@ -179,7 +180,7 @@ def write_snapshot(
             _create(new, arcs=any(has_arcs(path) for path in fresh))
         else:
             shutil.copyfile(base, new)
-        with _opened(new) as db:
+        with opened(new) as db:
             db.execute("PRAGMA synchronous = OFF")
             with db:
                 _drop_contexts(db, plan.dropped)
@@ -213,7 +214,7 @@ def _create(path: Path, *, arcs: bool) -> None:
         raise DataError(f"The snapshot {path.name} cannot be written: {error}.") from error
     finally:
         data.close()
-    with _opened(path) as db, db:
+    with opened(path) as db, db:
         db.execute("DELETE FROM file")
 
 

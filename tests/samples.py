@@ -20,9 +20,11 @@ from jobs.results import (
     Kind,
     Measurement,
     Outcome,
+    PatchCoverage,
     Select,
     Status,
     TestCounts,
+    UncoveredRange,
 )
 
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
@@ -62,6 +64,15 @@ RESULT = JobResult(
     notes=("A note.",),
     seconds={"run": 2.5, "merge": 0.125},
     cpu_seconds=4.75,
+    patch=PatchCoverage(
+        parent="b" * 40,
+        statements=4,
+        covered=2,
+        uncovered=(
+            UncoveredRange(path="pkg/a.py", first=3, last=3, nearest_test="t.One"),
+            UncoveredRange(path="pkg/a.py", first=12, last=14),
+        ),
+    ),
 )
 
 
@@ -119,6 +130,22 @@ OUTCOMES = st.builds(
 FAULTS = st.builds(
     Fault, kind=st.sampled_from(FaultKind), subject=TEXTS, sentence=TEXTS, advice=TEXTS
 )
+PATCHES = st.builds(
+    PatchCoverage,
+    parent=TEXTS,
+    statements=SMALL,
+    covered=SMALL,
+    uncovered=st.lists(
+        st.builds(
+            UncoveredRange,
+            path=TEXTS,
+            first=st.integers(1, 20_000),
+            last=st.integers(1, 20_000),
+            nearest_test=st.none() | TEXTS,
+        ),
+        max_size=3,
+    ).map(tuple),
+)
 RESULTS = st.builds(
     JobResult,
     project=st.just("demo"),
@@ -145,6 +172,7 @@ RESULTS = st.builds(
     recorder=TEXTS,
     environment=TEXTS,
     notes=st.lists(TEXTS, max_size=3).map(tuple),
+    patch=st.none() | PATCHES,
     seconds=st.dictionaries(TEXTS, FLOATS, max_size=3),
     cpu_seconds=FLOATS,
 )

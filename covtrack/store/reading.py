@@ -20,8 +20,10 @@ from jobs.results import (
     FileMeasure,
     Kind,
     Outcome,
+    PatchCoverage,
     Status,
     TestCounts,
+    UncoveredRange,
 )
 from jobs.results import Select as Selection
 
@@ -178,8 +180,18 @@ def _stored_run(row: Row[Any], counts: Mapping[Scope, Counts]) -> StoredRun:
         vendored=counts[Scope.VENDORED],
         before=before,
         notes=tuple(row.notes),
+        patch=None if row.patch is None else _patch(row.patch),
         seconds=dict(row.seconds),
         cpu_seconds=row.cpu_seconds,
+    )
+
+
+def _patch(stored: Mapping[str, Any]) -> PatchCoverage:
+    return PatchCoverage(
+        parent=stored["parent"],
+        statements=stored["statements"],
+        covered=stored["covered"],
+        uncovered=tuple(UncoveredRange(**part) for part in stored["uncovered"]),
     )
 
 

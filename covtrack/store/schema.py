@@ -21,7 +21,7 @@ from sqlalchemy import (
 
 from covtrack.store.column_types import ExactFraction, ExactText, LineSet, UtcTime
 
-HEAD = "0001"  # the newest revision, known without loading Alembic
+HEAD = "0002"  # the newest revision, known without loading Alembic
 VERSION_TABLE = "covtrack_version"
 
 metadata = MetaData(
@@ -82,6 +82,7 @@ runs = Table(
     Column("seconds", JSON, nullable=False),  # wall time per stage
     Column("cpu_seconds", Float(53), nullable=False),
     Column("notes", JSON, nullable=False),
+    Column("patch", JSON(none_as_null=True)),  # jobs.results.PatchCoverage; null is unknown
     Index(None, "project_id", "branch", "kind", "committed_at"),
     Index(None, "project_id", "commit"),
 )

@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from fractions import Fraction
 
-from jobs.results import Before, Counts, Kind, Select, TestCounts
+from jobs.results import Before, Counts, Kind, PatchCoverage, Select, TestCounts
 
 
 class Scope(StrEnum):
@@ -53,6 +53,7 @@ class StoredRun:
     vendored: Counts
     before: Before | None
     notes: tuple[str, ...]
+    patch: PatchCoverage | None
     seconds: Mapping[str, float]
     cpu_seconds: float
 

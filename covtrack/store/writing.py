@@ -5,6 +5,7 @@ Statements run on the caller's connection, inside the caller's transaction.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from fractions import Fraction
 from typing import Any
@@ -82,6 +83,7 @@ def run_row(result: JobResult) -> Row:
         "seconds": dict(result.seconds),
         "cpu_seconds": result.cpu_seconds,
         "notes": list(result.notes),
+        "patch": None if result.patch is None else asdict(result.patch),
     }
 
 

@@ -458,6 +458,7 @@ def check_same(case: Any, result: JobResult, run: StoredRun) -> None:
         case.assertEqual(getattr(result, name), getattr(run, name), name)
     for name in ("kind", "complete", "recorder", "environment", "tests", "before", "notes"):
         case.assertEqual(getattr(result, name), getattr(run, name), name)
+    case.assertEqual(result.patch, run.patch)
     case.assertEqual(result.measurement.total, run.total)
     case.assertEqual(result.measurement.vendored, run.vendored)
     case.assertEqual((result.seconds, result.cpu_seconds), (run.seconds, run.cpu_seconds))

@@ -148,6 +148,15 @@ class RunReportTest(testtools.TestCase):
                 "recorder": "monitoring",
                 "environment": "e" * 32,
                 "notes": ["A note."],
+                "patch": {
+                    "parent": "b" * 40,
+                    "statements": 4,
+                    "covered": 2,
+                    "uncovered": [
+                        {"path": "pkg/a.py", "first": 3, "last": 3, "nearest_test": "t.One"},
+                        {"path": "pkg/a.py", "first": 12, "last": 14, "nearest_test": None},
+                    ],
+                },
                 "seconds": {"run": 2.5, "merge": 0.125},
                 "cpu_seconds": 4.75,
             },

@@ -16,6 +16,7 @@ from testtools import TestCase
 
 from covtrack.terminal import (
     MOST_FAULTS,
+    MOST_RANGES,
     floor_percent,
     format_share,
     render_result,
@@ -31,8 +32,10 @@ from jobs.results import (
     JobResult,
     Kind,
     Measurement,
+    PatchCoverage,
     Select,
     TestCounts,
+    UncoveredRange,
 )
 from venv_builder.progress import Advanced, Noted, StageEnded, StageStarted
 
@@ -154,3 +157,47 @@ class ProgressTest(TestCase):
         self.assertEqual(
             ("Note: Mind [bold]this[/].\n", ""), (output.getvalue(), other.getvalue())
         )
+
+
+class PatchTest(TestCase):
+    def make(self, ranges: int, statements: int = 40) -> PatchCoverage:
+        return PatchCoverage(
+            parent="a" * 40,
+            statements=statements,
+            covered=statements - ranges,
+            uncovered=tuple(
+                UncoveredRange(
+                    path="a[b].py",
+                    first=10 * n,
+                    last=10 * n + n % 2,
+                    nearest_test=f"t.Test.test_{n}[x]" if n > 1 else None,
+                )
+                for n in range(1, ranges + 1)
+            ),
+        )
+
+    def test_the_ranges_and_their_nearest_tests(self) -> None:
+        lines = rendered(patch=self.make(2)).splitlines()
+        (at,) = (n for n, line in enumerate(lines) if line.startswith("patch:"))
+        self.assertEqual(
+            [
+                "patch: 38 of 40 statements covered, 95.00 % (changed since aaaaaaaaaa)",
+                "  uncovered      nearest test",
+                "  a[b].py:10-11  unknown",
+                "  a[b].py:20     t.Test.test_2[x]",
+            ],
+            [line.rstrip() for line in lines[at : at + 4]],
+        )
+
+    def test_many_ranges_are_counted(self) -> None:
+        text = rendered(patch=self.make(MOST_RANGES + 3))
+        self.assertEqual(MOST_RANGES, text.count("a[b].py:"))
+        self.assertIn("... and 3 more uncovered ranges", text)
+        self.assertNotIn("more uncovered", rendered(patch=self.make(MOST_RANGES)))
+
+    def test_no_statements_are_no_share(self) -> None:
+        text = rendered(patch=self.make(0, statements=0))
+        self.assertIn("patch: no statements of own code (changed since aaaaaaaaaa)", text)
+
+    def test_unknown(self) -> None:
+        self.assertIn("patch: unknown\n", rendered(patch=None))
