@@ -6,7 +6,7 @@ Progress goes to stderr, results to stdout.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 
@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from jobs.results import Counts, JobResult, PatchCoverage
+from jobs.results import Counts, JobResult, PatchCoverage, UncoveredRange
 from venv_builder.progress import Advanced, Event, Listener, Noted, StageEnded, StageStarted
 
 QUICK = 0.05
@@ -178,19 +178,18 @@ def _print_patch(console: Console, patch: PatchCoverage | None) -> None:
         else "no statements of own code"
     )
     console.print(f"patch: {figures} (changed since {patch.parent[:10]})")
-    if patch.uncovered:
-        console.print(_uncovered(patch))
+    for row in _uncovered(patch.uncovered[:MOST_RANGES]):
+        console.print(escape(row))
     if len(patch.uncovered) > MOST_RANGES:
         rest = len(patch.uncovered) - MOST_RANGES
         console.print(f"  ... and {rest} more uncovered ranges (--format json).")
 
 
-def _uncovered(patch: PatchCoverage) -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("  uncovered", overflow="fold")
-    table.add_column("nearest test", overflow="fold")
-    for part in patch.uncovered[:MOST_RANGES]:
+def _uncovered(parts: Sequence[UncoveredRange]) -> list[str]:
+    """Aligned rows; none is folded, since names are there to be copied."""
+    rows = [("uncovered", "nearest test")] if parts else []
+    for part in parts:
         lines = str(part.first) if part.first == part.last else f"{part.first}-{part.last}"
-        test = "unknown" if part.nearest_test is None else part.nearest_test
-        table.add_row(escape(f"  {part.path}:{lines}"), escape(test))
-    return table
+        rows.append((f"{part.path}:{lines}", part.nearest_test or "unknown"))
+    width = max((len(place) for place, _ in rows), default=0)
+    return [f"  {place:<{width}}  {test}" for place, test in rows]

@@ -78,6 +78,8 @@ def touched_statements(lines: LineMap, parsed: Parsed) -> frozenset[int]:
 
 def find_gaps(path: str, uncovered: Collection[int], parsed: Parsed) -> list[Gap]:
     """The `uncovered` statements as gaps: no other statement between, all of one function."""
+    if not uncovered:
+        return []
     owners = _owners(parsed)
     gaps: list[list[int]] = []
     open_gap: list[int] | None = None

@@ -189,6 +189,11 @@ class PatchTest(TestCase):
             [line.rstrip() for line in lines[at : at + 4]],
         )
 
+    def test_long_names_are_not_folded(self) -> None:
+        part = UncoveredRange(path="p" * 90, first=1, last=2, nearest_test="t" * 90)
+        text = rendered(patch=replace(self.make(0), uncovered=(part,)))
+        self.assertIn(f"  {'p' * 90}:1-2  {'t' * 90}\n", text)
+
     def test_many_ranges_are_counted(self) -> None:
         text = rendered(patch=self.make(MOST_RANGES + 3))
         self.assertEqual(MOST_RANGES, text.count("a[b].py:"))
