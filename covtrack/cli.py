@@ -28,8 +28,8 @@ from covtrack.settings import (
     write_template,
 )
 from covtrack.store.values import ProjectRow
+from jobs.clone import clone_root
 from jobs.project import ProjectSettings
-from jobs.repository import clone_root
 from jobs.results import Select
 from venv_builder.errors import CovtrackError, InfrastructureError, UsageError
 
@@ -91,7 +91,8 @@ def cli(context: click.Context, config: Path | None) -> None:
 @click.option(
     "--select",
     type=click.Choice([select.value for select in Select]),
-    help="changed: tests of changed test files; all: a full run.",
+    help="affected: the tests that the change reaches; changed: those of changed test files; "
+    "all: a full run.",
 )
 @click.option("--format", "style", type=click.Choice(["text", "json"]), default="text")
 @click.pass_obj

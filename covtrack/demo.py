@@ -15,12 +15,17 @@ from rich.table import Table
 
 from covtrack.demo_history import LIBRARY, History, Step, make_history
 from covtrack.export import export_snapshot
+from covtrack.reasons import explain_test
+from covtrack.replay import Replayer, Walk
+from covtrack.replay_report import render_table, say_commit, write_page
+from covtrack.replay_results import Replay
 from covtrack.reporting import Format, render_projects
 from covtrack.settings import FILE_NAME, load_settings
 from covtrack.store.database import Database
-from covtrack.terminal import format_share, show_progress
+from covtrack.terminal import format_share, print_patch, show_progress
 from covtrack.tracking import Order, Tracker
 from jobs.results import JobResult, Select
+from venv_builder import find_interpreters
 from venv_builder.errors import UsageError
 from venv_builder.progress import Listener, Noted
 
@@ -32,7 +37,14 @@ state = "state"
 git = "{git}"
 branch = "master"
 constraints = "none"
+# Lines alone: per-test data of branches needs coverage.py's slower recorder.
+branch_coverage = false
+{python}
 """
+REPLAYED = 2
+SIBLINGS = 3
+# Newer ones may lack wheels of what the library needs.
+NEWEST_TRIED = (3, 13)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,14 +66,20 @@ def run_demo(folder: Path) -> None:
     with show_progress() as listener:
         history = make_history(folder, listener)
         path = folder / FILE_NAME
-        path.write_text(SETTINGS.format(name=LIBRARY, git=history.path))
+        python = _newest_python()
+        path.write_text(SETTINGS.format(name=LIBRARY, git=history.path, python=python))
         settings = load_settings(path)
         database = Database.open(settings.database_url)
         tracker = Tracker(settings, database, listener)
         jobs = _run_jobs(tracker, history, listener)
         html = folder / "html"
         export_snapshot(tracker, settings.project(LIBRARY), "master", "html", html)
+        replay = _replay(tracker, folder, listener)
     _print_jobs(jobs)
+    _print_patches(jobs)
+    _print_why(tracker, jobs)
+    render_table(replay)
+    click.echo(f"Replay page: {folder / 'replay.html'}")
     click.echo(render_projects(database.project_rows(), Format.TABLE, datetime.now(UTC)))
     click.echo(f"HTML report: {html / 'index.html'}")
     command = Path(sys.argv[0]).absolute()
@@ -90,6 +108,38 @@ def _run_jobs(tracker: Tracker, history: History, listener: Listener) -> list[Jo
         order = Order(revision=step.commit, select=select)
         jobs.append(Job(step=step, result=tracker.run(project, order)))
     return jobs
+
+
+def _newest_python() -> str:
+    """The setting for the newest CPython here that records lines per test at little cost."""
+    found = [one.version[:2] for one in find_interpreters() if one.version[:2] >= (3, 12)]
+    known = [version for version in found if version <= NEWEST_TRIED]
+    return f'python = "{".".join(map(str, max(known)))}"' if known else ""
+
+
+def _replay(tracker: Tracker, folder: Path, listener: Listener) -> Replay:
+    """The last merges once more, as changes, each held against a full run."""
+    listener(Noted(sentence=f"Replaying the last {REPLAYED} releases against full runs."))
+    walk = Walk(last=REPLAYED, method="affected", verify=None, revision="refs/heads/master")
+    project = tracker.settings.project(LIBRARY)
+    found = Replayer(tracker, project, walk, listener).run(
+        lambda number, row: say_commit(listener, number, REPLAYED, row)
+    )
+    write_page(found, folder / "replay.html")
+    return found
+
+
+def _print_patches(jobs: list[Job]) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    for job in jobs[-SIBLINGS:]:
+        console.print(f"[bold]{job.step.title}[/]", end=": ")
+        print_patch(console, job.result.patch)
+
+
+def _print_why(tracker: Tracker, jobs: list[Job]) -> None:
+    """Why one of the tests ran that the last change affects without touching it."""
+    for outcome in jobs[-1].result.outcomes[:1]:
+        click.echo(explain_test(tracker, LIBRARY, outcome.test, jobs[-1].step.commit))
 
 
 def _print_jobs(jobs: list[Job]) -> None:

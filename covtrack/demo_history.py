@@ -20,7 +20,7 @@ from venv_builder.progress import Advanced, Listener, Stages
 
 LIBRARY = "python-novaclient"
 PACKAGE = "novaclient"
-RELEASES = ("18.7.0", "18.8.0", "18.9.0", "18.12.0", "18.13.0")
+RELEASES = ("18.8.0", "18.9.0", "18.12.0", "18.13.0")
 AUTHOR = git.Actor("covtrack demo", "demo@localhost")
 
 COVERING_TEST = """\
@@ -49,6 +49,9 @@ def mask_password(text, password):
         return text
     return text.replace(password, '***')
 '''
+# A change of a function's body that touches no test file, as it stands in the release.
+OLD_GROUP = 'group = "%s=%s" % (network, addresses_csv)'
+NEW_GROUP = 'group = f"{network}={addresses_csv}"'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +92,7 @@ def make_history(folder: Path, listener: Listener) -> History:
     siblings = (
         _commit_sibling(repo, "cover-extension", "Test the extension loader", _add_test),
         _commit_sibling(repo, "mask-password", "Add mask_password, untested", _add_function),
+        _commit_sibling(repo, "format-networks", "Format networks anew", _format_networks),
     )
     repo.git.checkout("--quiet", "master")
     return History(path=path, releases=releases, siblings=siblings)
@@ -148,3 +152,11 @@ def _add_test(root: Path) -> None:
 def _add_function(root: Path) -> None:
     with (root / PACKAGE / "utils.py").open("a") as file:
         file.write(UNTESTED_FUNCTION)
+
+
+def _format_networks(root: Path) -> None:
+    path = root / PACKAGE / "utils.py"
+    text = path.read_text()
+    if OLD_GROUP not in text:
+        raise InfrastructureError(f"{LIBRARY} {RELEASES[-1]} is not as the demo knows it.")
+    path.write_text(text.replace(OLD_GROUP, NEW_GROUP))

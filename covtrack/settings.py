@@ -13,8 +13,8 @@ from platformdirs import user_state_path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from covtrack.settings_template import TEMPLATE
+from jobs.clone import inspect_clone
 from jobs.project import ProjectSettings
-from jobs.repository import inspect_clone
 from venv_builder.errors import UsageError
 
 FILE_NAME = "covtrack.toml"

@@ -23,6 +23,8 @@ MOST_FAULTS = 10
 MOST_RANGES = 10
 TITLES = {
     "checkout": "Checking out",
+    "parse": "Parsing",
+    "select": "Choosing tests",
     "env": "Preparing the environment",
     "run": "Running",
     "faults": "Looking at failures",
@@ -115,7 +117,7 @@ def render_result(result: JobResult, target: Fraction) -> None:
         f" ({result.kind.value} of {escape(result.branch)})"
     )
     console.print(_figures(result, target))
-    _print_patch(console, result.patch)
+    print_patch(console, result.patch)
     tests = result.tests
     console.print(
         f"tests: {tests.run} run ({tests.passed} passed, {tests.failed} failed, "
@@ -135,6 +137,15 @@ def render_result(result: JobResult, target: Fraction) -> None:
         console.print("  no baseline.")
     spent = ", ".join(f"{stage} {secs:.1f}" for stage, secs in result.seconds.items())
     console.print(f"seconds: {spent}; CPU {result.cpu_seconds:.1f}")
+
+
+def render_line(result: JobResult) -> str:
+    """One line on a result, for lists."""
+    tests = result.tests
+    return (
+        f"{result.commit[:10]} {format_share(result.measurement.total)}  {tests.run} tests run, "
+        f"{tests.carried} carried, CPU {result.cpu_seconds:.1f} s  {result.subject}"
+    )
 
 
 def _figures(result: JobResult, target: Fraction) -> Table:
@@ -167,7 +178,8 @@ def _figures(result: JobResult, target: Fraction) -> Table:
     return table
 
 
-def _print_patch(console: Console, patch: PatchCoverage | None) -> None:
+def print_patch(console: Console, patch: PatchCoverage | None) -> None:
+    """Print the coverage of a change's own statements, and where it lacks."""
     if patch is None:
         console.print("patch: unknown")
         return

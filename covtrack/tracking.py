@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,9 +19,10 @@ from filelock import FileLock, Timeout
 from covtrack.settings import Settings
 from covtrack.store.database import Database
 from covtrack.store.values import StoredRun
+from jobs.clone import clone_root, inspect_clone
 from jobs.job import run_job
 from jobs.project import ProjectSettings
-from jobs.repository import Commit, Mirror, clone_root, inspect_clone
+from jobs.repository import Commit, Mirror
 from jobs.request import Base, Places, Request
 from jobs.results import JobResult, Kind, Select
 from jobs.snapshot import file_digest
@@ -68,23 +69,72 @@ class Tracker:
         """The project's mirror."""
         return Mirror(self.folder(project) / "mirror.git")
 
+    def places(self, project: str) -> Places:
+        """Where the project's jobs work, and this process's own scratch folder."""
+        folder = self.folder(project)
+        return Places(
+            tree=folder / "tree",
+            kept=folder / "kept",
+            stestr=folder / "stestr",
+            scratch=folder / "scratch" / str(os.getpid()),
+        )
+
+    def tip_of(self, project: ProjectSettings, mirror: Mirror) -> tuple[str, str]:
+        """The project's branch and its tip's sha; UsageError where there is no such branch."""
+        branch = project.branch or self._default_branch(project, mirror)
+        tip = mirror.branch_tip(branch)
+        if tip is None:
+            known = ", ".join(mirror.branches()[:8]) or "none"
+            raise UsageError(
+                f"{project.name} has no branch {branch} (known: {known}).",
+                advice="Set branch for the project in covtrack.toml.",
+            )
+        return branch, tip
+
     def run(self, project: ProjectSettings, order: Order) -> JobResult:
         """Measure what the order names and store it; the result is also returned.
 
         Raises UsageError for unknown revisions, InfrastructureError for what cannot be fetched,
         built or written. Nothing is stored unless the whole result is.
         """
-        with self._locked(project.name):
+        with self.locked(project.name):
             mirror = self.mirror(project.name)
             target = self._resolve(project, mirror, order)
             self.database.save_project(project.name, target.branch, project.share)
             base = self._find_base(project, mirror, target)
+            if order.base is None:
+                base = self._same_tree(project, mirror, target, base) or base
             if base is None and target.kind is Kind.CHANGE and target.select is not Select.ALL:
                 base = self._make_base(project, mirror, target)
             return self._measure(project, mirror, target, base, self._warnings(project, order))
 
+    def advance(
+        self, project: ProjectSettings, told: Callable[[JobResult], None]
+    ) -> tuple[JobResult, ...]:
+        """Measure every commit from the newest baseline to the branch's tip, as baselines.
+
+        Where there is no baseline yet, the tip is measured in full. `told` hears of each result
+        as it is stored. Stops at a commit whose figure is incomplete: it is the last result.
+        """
+        with self.locked(project.name):
+            mirror = self.mirror(project.name)
+            start = self._resolve(project, mirror, Order())
+            self.database.save_project(project.name, start.branch, project.share)
+            nearest = self._find_base(project, mirror, start)
+            shas = mirror.between(nearest.commit, start.tip) if nearest else (start.tip,)
+            results = []
+            for sha in shas:
+                target = replace(start, commit=mirror.commit(sha), base_from=sha)
+                base = self._find_base(project, mirror, target)
+                base = self._same_tree(project, mirror, target, base) or base
+                results.append(self._measure(project, mirror, target, base, ()))
+                told(results[-1])
+                if not results[-1].complete:
+                    break
+        return tuple(results)
+
     @contextmanager
-    def _locked(self, project: str) -> Iterator[None]:
+    def locked(self, project: str) -> Iterator[None]:
         """One job at a time per project: its work tree is one. The kernel frees a dead lock."""
         folder = self.folder(project)
         folder.mkdir(parents=True, exist_ok=True)
@@ -112,14 +162,7 @@ class Tracker:
     def _resolve(self, project: ProjectSettings, mirror: Mirror, order: Order) -> _Target:
         named = [word for word in (order.revision, order.base) if word is not None]
         mirror.fetch(project.git, named)
-        branch = project.branch or self._default_branch(project, mirror)
-        tip = mirror.branch_tip(branch)
-        if tip is None:
-            known = ", ".join(mirror.branches()[:8]) or "none"
-            raise UsageError(
-                f"{project.name} has no branch {branch} (known: {known}).",
-                advice="Set branch for the project in covtrack.toml.",
-            )
+        branch, tip = self.tip_of(project, mirror)
         sha = tip if order.revision is None else mirror.resolve(order.revision)
         merged = mirror.is_ancestor(sha, tip)
         return _Target(
@@ -156,7 +199,10 @@ class Tracker:
 
     def _find_base(self, project: ProjectSettings, mirror: Mirror, target: _Target) -> Base | None:
         """The nearest measured ancestor whose snapshot is whole; damaged ones are set aside."""
-        runs = {r.commit: r for r in self.database.baselines(project.name, target.branch)}
+        baselines = self.database.baselines(
+            project.name, target.branch, exact=target.select is not Select.CHANGED
+        )
+        runs = {run.commit: run for run in baselines}
         while True:
             nearest = mirror.nearest(target.base_from, tuple(runs))
             if nearest is None:
@@ -164,6 +210,26 @@ class Tracker:
             base = self._open_base(project.name, runs.pop(nearest))
             if base is not None:
                 return base
+
+    def _same_tree(
+        self, project: ProjectSettings, mirror: Mirror, target: _Target, nearest: Base | None
+    ) -> Base | None:
+        """A measured commit with the same tree: nothing of it has to run again.
+
+        So a rebase that changes no file, another message, or the merge of what was measured.
+        """
+        run = self.database.find_tree(
+            project.name, target.commit.tree, exact=target.select is not Select.CHANGED
+        )
+        known = nearest.commit if nearest else None
+        if run is None or run.commit == known or not mirror.has(run.commit):
+            return None
+        base = self._open_base(project.name, run)
+        if base is None or target.select is Select.ALL:
+            return None
+        sentence = f"{run.commit[:10]} has the same tree: its result holds here too."
+        self.listener(Noted(sentence=sentence))
+        return replace(base, before=nearest.before if nearest else None)
 
     def _open_base(self, project: str, run: StoredRun) -> Base | None:
         snapshot = self.settings.state / run.snapshot
@@ -221,14 +287,9 @@ class Tracker:
             kind=target.kind,
             select=target.select,
             base=base,
-            places=Places(
-                tree=folder / "tree",
-                kept=folder / "kept",
-                stestr=folder / "stestr",
-                scratch=folder / "scratch" / str(os.getpid()),
-            ),
+            places=self.places(project.name),
             environments=self.environments,
-            beside=self._other_needs(project.name),
+            beside=self.other_needs(project.name),
             notes=notes,
         )
         finished = run_job(request, snapshot, self.listener)
@@ -243,7 +304,7 @@ class Tracker:
         )
         return finished.result
 
-    def _other_needs(self, project: str) -> tuple[Need, ...]:
+    def other_needs(self, project: str) -> tuple[Need, ...]:
         """What the other configured projects last needed of the shared environment."""
         needs = []
         for name in sorted(self.settings.projects):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
+from configparser import ConfigParser
+from configparser import Error as ConfigParserError
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,6 +33,11 @@ from venv_builder.progress import Listener
 
 DECLARING = ("tox.ini", "setup.cfg", "pyproject.toml", "setup.py", "toxfile.py", "tox.toml")
 TOX_TIMEOUT = 60.0
+# Sections of a tox.ini that are about documents and style.
+BESIDE_TESTS = re.compile(
+    r"flake8.*|hacking.*|doc8|isort|pycodestyle|"
+    r"testenv:(docs|pdf-docs|releasenotes|api-ref|api-guide|pep8|lint|linters|bandit|bindep)"
+)
 # What an address holds may change without notice, and what could not be had may come back.
 ASK_AFTER = 24 * 3600.0
 RETRY_AFTER = 600.0
@@ -113,6 +121,8 @@ def _declare(
         for path, blob in blobs.items()
         if path in DECLARING or (path.endswith((".txt", ".in")) and "requirements" in path)
     }
+    if "tox.ini" in inputs:
+        inputs["tox.ini"] = relevant_tox((tree / "tox.ini").read_text(errors="replace"))
     asked = [
         settings.tox_env,
         _fingerprint(settings.constraints),
@@ -153,6 +163,22 @@ def _declare(
     )
     _write_declared(file, declared)
     return declared
+
+
+def relevant_tox(text: str) -> str:
+    """A tox.ini without the environments that no test runs in, unless others refer to them."""
+    parser = ConfigParser(interpolation=None, strict=False)
+    try:
+        parser.read_string(text)
+    except ConfigParserError:
+        return text
+    parts = {name: json.dumps(dict(parser[name])) for name in parser.sections()}
+    kept = {name for name in parts if not BESIDE_TESTS.fullmatch(name)}
+    while more := {
+        name for name in parts.keys() - kept if any(f"[{name}]" in parts[other] for other in kept)
+    }:
+        kept |= more
+    return json.dumps([(name, parts[name]) for name in sorted(kept)])
 
 
 def _fingerprint(constraints: str | None) -> str | None:

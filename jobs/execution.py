@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,18 +17,20 @@ from jobs.faults import (
     worker_faults,
 )
 from jobs.ground import Ground
-from jobs.importing import plan_imports
+from jobs.importing import files_to_import, imported_files, module_names
 from jobs.outcomes import read_outcomes
 from jobs.parsing import ParsedTree, parse_tree
 from jobs.request import Request
 from jobs.results import Fault, Outcome, Status
-from jobs.runner import Runner, WorkerResult, plan_workers
+from jobs.runner import Runner, WorkerPlan, WorkerResult, plan_workers
 from jobs.selection import Selection
-from jobs.snapshot import TestRecord
-from jobs.statements import StatementCache
+from jobs.snapshot import TestRecord, read_contexts
 from jobs.system_packages import packages_mentioning
 from jobs.worktree import Worktree
 from venv_builder.progress import Listener
+
+# Seconds of tests below which another worker costs more than it saves.
+WORTH_A_WORKER = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,10 +49,11 @@ class Ran:
 
 
 def parse_sources(request: Request, ground: Ground) -> ParsedTree:
-    """The measured files of the commit, parsed."""
-    cache = StatementCache(request.places.kept / "statements.sqlite")
+    """The measured files of the commit, parsed; all of its Python files are outlined too."""
     folder = request.places.scratch / "parse"
-    return parse_tree(cache, ground.key, ground.blobs, folder, ground.around)
+    return parse_tree(
+        ground.cache, ground.key, ground.outlines_key, ground.blobs, folder, ground.around
+    )
 
 
 def run_selected(
@@ -61,40 +64,65 @@ def run_selected(
     parsed: ParsedTree,
     listener: Listener,
 ) -> Ran:
+    """Run the selected tests, and import what has to be imported anew."""
     settings = request.settings
-    seconds: dict[str, float] = {}
-    for record in known.values():
-        seconds[record.module] = seconds.get(record.module, 0.0) + record.seconds
+    chosen = _chosen(selection, known)
     parallel, serial = plan_workers(
         selection.run,
-        seconds,
-        workers=settings.workers or os.cpu_count() or 1,
+        _seconds_by_module(chosen),
+        workers=_how_many(settings.workers or os.cpu_count() or 1, chosen),
         serial=settings.serial,
         group_regex=ground.layout.group_regex,
+        skip=selection.skip,
     )
-    names = {module.name for module in selection.run}
-    total = sum(record.module in names for record in known.values()) or None
-    around = replace(ground.around, measured=tuple(parsed.files))
+    base = request.base.snapshot if request.base and selection.carry else None
+    before = imported_files(read_contexts(base)) if base else set()
+    imports = files_to_import(selection.imports, before, ground.diff)
+    around = replace(
+        ground.around,
+        measured=tuple(parsed.files),
+        tree=tuple(p for p in ground.blobs if p.endswith(".py") and p not in parsed.files),
+    )
     runner = Runner(request.places.scratch / "run", around, listener)
     deadline = time.monotonic() + settings.timeout
-    results = runner.run(parallel, timeout=settings.timeout, total=total)
+    results = runner.run(
+        _with_imports(parallel, module_names(imports, ground.top_dirs)),
+        timeout=settings.timeout,
+        total=len(chosen) or None,
+    )
     if serial:
         results += runner.run(serial, timeout=max(1.0, deadline - time.monotonic()))
-    repository = request.places.stestr if results else None
+    repository = request.places.stestr if selection.run else None
     outcomes = read_outcomes([r.stream for r in results], repository)
-    imports = plan_imports(
-        ground.diff,
-        parsed,
-        base=request.base.snapshot if request.base and selection.carry else None,
-        fresh=[path for result in results for path in result.data],
-        old=StatementCache(request.places.kept / "statements.sqlite"),
-        key=ground.key,
-        modules=ground.modules,
-        top_dir=ground.layout.top_dir,
-    )
-    if imports:
-        results += runner.run([imports], timeout=max(1.0, deadline - time.monotonic()))
     return Ran(workers=results, outcomes=outcomes, parsed=parsed)
+
+
+def _chosen(selection: Selection, known: Mapping[str, TestRecord]) -> list[TestRecord]:
+    """The known tests that will run."""
+    names = {module.name for module in selection.run}
+    return [r for r in known.values() if r.module in names and r.test not in selection.skip]
+
+
+def _seconds_by_module(records: Iterable[TestRecord]) -> dict[str, float]:
+    seconds: dict[str, float] = {}
+    for record in records:
+        seconds[record.module] = seconds.get(record.module, 0.0) + record.seconds
+    return seconds
+
+
+def _how_many(workers: int, chosen: Sequence[TestRecord]) -> int:
+    """Workers that are worth their start: each loads the modules' imports by itself."""
+    if not chosen:
+        return workers
+    return max(1, min(workers, int(sum(r.seconds for r in chosen) / WORTH_A_WORKER)))
+
+
+def _with_imports(plans: Sequence[WorkerPlan], imports: tuple[str, ...]) -> tuple[WorkerPlan, ...]:
+    """The plans, with what is to be imported after the tests of the last one."""
+    if not imports:
+        return tuple(plans)
+    *others, last = plans or (WorkerPlan(),)
+    return (*others, replace(last, imports=imports))
 
 
 def find_faults(

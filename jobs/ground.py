@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import resource
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cached_property
 from pathlib import Path
 
 from jobs.diff import TreeDiff
 from jobs.environment import Prepared, prepare_environment
+from jobs.outlining import OutlinedTree, outlines_key
 from jobs.project import ProjectSettings
 from jobs.request import Places, Request
 from jobs.runner import Surroundings
-from jobs.statements import CONFIG_FILES, coverage_settings_text, settings_key
-from jobs.suite import Layout, TestModule, find_test_modules, read_layout
+from jobs.snapshot import Circumstances
+from jobs.statements import (
+    CONFIG_FILES,
+    StatementCache,
+    coverage_settings_text,
+    recording_settings_text,
+    settings_key,
+)
+from jobs.suite import PATTERN, Layout, TestModule, find_test_modules, read_layout
 from jobs.worktree import Worktree
 from venv_builder.progress import Stages
 
@@ -23,7 +37,8 @@ from venv_builder.progress import Stages
 class Ground:
     """The checked-out commit: its files, its tests, its environment, its difference.
 
-    `blobs` maps every path to its blob; `key` stands for all that decides how files are parsed.
+    `blobs` maps every path to its blob; `key` stands for all that decides how files are parsed,
+    `circumstances` for what tests run under beside the tree.
     """
 
     blobs: Mapping[str, str]
@@ -33,6 +48,35 @@ class Ground:
     around: Surroundings
     diff: TreeDiff
     key: str
+    cache: StatementCache
+    env_cpu_seconds: float
+    circumstances: Circumstances
+
+    @property
+    def top_dirs(self) -> tuple[str, ...]:
+        """Folders from which modules may be imported, "" for the root; none is a package."""
+        names = ("", self.layout.top_dir, "src", "lib")
+        return tuple(name for name in names if f"{name}/__init__.py" not in self.blobs)
+
+    @property
+    def outlines_key(self) -> str:
+        """The key under which outlines of this interpreter are kept."""
+        return outlines_key(self.prepared.interpreter.version)
+
+    @cached_property
+    def outlines(self) -> OutlinedTree:
+        """The outlines of the commit's files, once they are parsed."""
+        return self.outlines_at(self.blobs)
+
+    def outlines_at(self, blobs: Mapping[str, str]) -> OutlinedTree:
+        """The outlines of another tree, as far as they are known."""
+        return OutlinedTree(self.cache, self.outlines_key, blobs, self.top_dirs)
+
+    def is_test_file(self, path: str) -> bool:
+        """Whether tests, or what only they use, are in the file."""
+        below = f"{self.layout.test_path}/" if self.layout.test_path else ""
+        name = path.rpartition("/")[2]
+        return path.startswith(below) and (bool(below) or fnmatchcase(name, PATTERN))
 
 
 def set_up(request: Request, stages: Stages, held: ExitStack) -> Ground:
@@ -44,6 +88,7 @@ def set_up(request: Request, stages: Stages, held: ExitStack) -> Ground:
         worktree.check_out(sha)
         blobs = mirror.blobs(sha)
         diff = mirror.diff(request.base.commit, sha) if request.base else TreeDiff()
+    begun = cpu_seconds()
     with stages.stage("env"):
         prepared = prepare_environment(
             places.tree,
@@ -59,6 +104,7 @@ def set_up(request: Request, stages: Stages, held: ExitStack) -> Ground:
         )
         major, minor, _ = prepared.interpreter.version
         worktree.compile(prepared.environment.python, f"cpython-{major}{minor}")
+    env_cpu_seconds = cpu_seconds() - begun
     variables = {**prepared.declared.set_env, **settings.set_env}
     layout = read_layout(places.tree, settings, variables)
     modules = find_test_modules(blobs, layout, lambda path: _has_load_tests(places.tree / path))
@@ -71,7 +117,36 @@ def set_up(request: Request, stages: Stages, held: ExitStack) -> Ground:
         around=around,
         diff=diff,
         key=_parse_key(request, prepared, around),
+        cache=StatementCache(places.kept / "statements.sqlite"),
+        env_cpu_seconds=env_cpu_seconds,
+        circumstances=_circumstances(request, prepared, around, variables),
     )
+
+
+def _circumstances(
+    request: Request, prepared: Prepared, around: Surroundings, variables: Mapping[str, str]
+) -> Circumstances:
+    points = sorted(prepared.overlay.path.glob("*.dist-info/entry_points.txt"))
+    texts = [path.read_text() for path in points]
+    version = prepared.environment.distributions.get("coverage", "unknown")
+    settings = recording_settings_text(_config_files(request))
+    identity = (str(around.branch), str(prepared.interpreter.version), version)
+    return Circumstances(
+        recording=_digest("\0".join((settings, *identity))),
+        variables=_digest(json.dumps(sorted(variables.items()))),
+        entry_points=_digest("\0".join(texts)),
+        distributions=dict(prepared.environment.distributions),
+    )
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def cpu_seconds() -> float:
+    """User and system time of this process and of all children it waited for."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + usage.ru_utime + usage.ru_stime
 
 
 def _has_load_tests(package: Path) -> bool:
@@ -118,10 +193,15 @@ def _packages(blobs: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in named if name not in ("tests", "test", "doc", "docs")) or (".",)
 
 
-def _parse_key(request: Request, prepared: Prepared, around: Surroundings) -> str:
+def _config_files(request: Request) -> dict[str, str]:
+    """The texts of the files that coverage.py's settings may be in."""
     sha = request.commit.sha
     texts = {name: request.mirror.read(sha, name) for name in CONFIG_FILES}
-    present = {name: text for name, text in texts.items() if text is not None}
+    return {name: text for name, text in texts.items() if text is not None}
+
+
+def _parse_key(request: Request, prepared: Prepared, around: Surroundings) -> str:
+    present = _config_files(request)
     version = prepared.environment.distributions.get("coverage", "unknown")
     identity = (*around.source, str(around.branch), str(prepared.interpreter.version), version)
     return settings_key(coverage_settings_text(present), *identity)

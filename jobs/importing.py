@@ -1,72 +1,45 @@
-"""Which modules to import anew, so that import-time lines of changed files are measured.
+"""Which files to import anew, so that lines which run at import are measured, and which not to.
 
-Lines that run at import belong to no test. Those of unchanged files are carried; those of a
-changed file come from whichever test imported it now, else from importing it here. Where the
-diff touches a function that ran at import time, its callers are unknown: every test module is
-imported again.
+Lines that run at import belong to no test but to the import of a file. Those of a file whose
+import may do something else now come from importing it again; those of a file that nothing
+imports any more are dropped. Pure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Collection, Iterable
 
-from jobs.diff import FileChange, TreeDiff
-from jobs.merge import reaches_import_time_code
-from jobs.parsing import ParsedTree
-from jobs.runner import WorkerPlan
-from jobs.snapshot import read_import_lines
-from jobs.statements import Parsed, StatementCache
-from jobs.suite import TestModule, module_name
+from jobs.dependencies import Dependencies
+from jobs.diff import TreeDiff
+from jobs.footprint import IMPORTED
+from jobs.suite import module_name
 
 
-def plan_imports(
-    diff: TreeDiff,
-    parsed: ParsedTree,
-    *,
-    base: Path | None,
-    fresh: Sequence[Path],
-    old: StatementCache,
-    key: str,
-    modules: Sequence[TestModule],
-    top_dir: str,
-) -> WorkerPlan | None:
-    """The worker that imports what has to be imported; None where nothing has to.
-
-    `base` is the snapshot that is carried (None: nothing is, so all is fresh), `fresh` the data
-    files of the tests that ran now.
-    """
-    if base is None:
-        return None
-    changes = [c for c in diff.changes if c.old and c.old.endswith(".py")]
-    before = read_import_lines(base, {c.old for c in changes if c.old})
-    imported = [c for c in changes if c.old in before]
-    blobs = {c.old_blob for c in imported if c.old_blob}
-    old_parsed = old.load(key, blobs)
-    if any(_reaches(change, before, old_parsed, parsed.files) for change in imported):
-        return WorkerPlan(imports=tuple(module.name for module in modules))
-    loaded = _loaded_now(fresh, {c.new for c in imported if c.new})
-    missing = (c.new for c in imported if c.new and c.new not in loaded)
-    return _as_plan((path for path in missing if path in parsed.files), top_dir)
+def files_to_import(
+    imports: Iterable[str], imported: Collection[str], diff: TreeDiff
+) -> frozenset[str]:
+    """New paths of those of `imports` (old paths) that were `imported` before and still exist."""
+    places = {path: diff.by_old[path].new if path in diff.by_old else path for path in imports}
+    return frozenset(new for old, new in places.items() if old in imported and new is not None)
 
 
-def _reaches(
-    change: FileChange,
-    before: Mapping[str, frozenset[int]],
-    old: Mapping[str, Parsed],
-    new: Mapping[str, Parsed],
-) -> bool:
-    lines = before[change.old or ""]
-    was, now = old.get(change.old_blob or ""), new.get(change.new or "")
-    return reaches_import_time_code(change, was, now, lines)
-
-
-def _loaded_now(fresh: Iterable[Path], paths: set[str]) -> set[str]:
-    return {name for path in fresh for name in read_import_lines(path, paths)}
-
-
-def _as_plan(paths: Iterable[str], top_dir: str) -> WorkerPlan | None:
-    tops = ("", top_dir, "src", "lib")
+def module_names(paths: Iterable[str], top_dirs: Iterable[str]) -> tuple[str, ...]:
+    """The dotted names under which the files are imported; those that have none are left out."""
+    tops = tuple(top_dirs)
     names = (module_name(path, tops) for path in paths)
-    wanted = tuple(sorted(name for name in names if name and not name.endswith("__main__")))
-    return WorkerPlan(imports=wanted) if wanted else None
+    return tuple(sorted(name for name in names if name and not name.endswith("__main__")))
+
+
+def imported_files(contexts: Iterable[str]) -> set[str]:
+    """The files that have a context of their own import."""
+    return {c.removesuffix(IMPORTED) for c in contexts if c.endswith(IMPORTED)}
+
+
+def no_longer_imported(
+    before: Dependencies,
+    old_roots: Collection[str],
+    after: Dependencies,
+    new_roots: Collection[str],
+) -> set[str]:
+    """Files that the roots (test modules, and files that tests import) no longer lead to."""
+    return before.reached_from(old_roots) - after.reached_from(new_roots)

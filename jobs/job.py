@@ -6,20 +6,20 @@ the base's snapshot, and writes below its own places alone; it knows no database
 
 from __future__ import annotations
 
-import resource
 import shutil
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.execution import Ran, find_faults, module_of, parse_sources, run_selected
-from jobs.ground import Ground, set_up
+from jobs.carrying import merge_rows, merge_tests
+from jobs.choosing import choose_tests
+from jobs.execution import Ran, find_faults, parse_sources, run_selected
+from jobs.ground import cpu_seconds, set_up
 from jobs.measure import measure_tree
-from jobs.merge import MergePlan, contexts_to_drop, plan_move
 from jobs.outcomes import failed_import
+from jobs.parsing import ParsedTree
 from jobs.patching import measure_patch
 from jobs.request import Request
 from jobs.results import (
@@ -30,19 +30,11 @@ from jobs.results import (
     PatchCoverage,
     count_outcomes,
 )
-from jobs.selection import Selection, select_modules
-from jobs.snapshot import (
-    TestRecord,
-    read_contexts,
-    read_executed,
-    read_settings_key,
-    read_tests,
-    write_snapshot,
-)
-from jobs.suite import TestModule, owner_of
+from jobs.selection import Selection
+from jobs.snapshot import TestRecord, read_executed, read_tests
+from jobs.suite import TestModule
 from jobs.vendored import CONF, make_matcher, parse_common_conf
 from venv_builder import Need
-from venv_builder.errors import UsageError
 from venv_builder.progress import Listener, Noted, Stages
 
 STOPPED = {FaultKind.CRASH, FaultKind.TIME}
@@ -62,22 +54,28 @@ def run_job(request: Request, target: Path, listener: Listener) -> Finished:
     Raises a CovtrackError if nothing could be measured; faults of tests, imports, runner and
     clock are part of the result instead, which is then not `complete`.
     """
-    stages, cpu = Stages(listener), _cpu_seconds()
+    stages, cpu = Stages(listener), cpu_seconds()
     request.places.scratch.mkdir(parents=True, exist_ok=True)
     held = ExitStack()
     try:
         ground = set_up(request, stages, held)
         known = read_tests(request.base.snapshot) if request.base else {}
-        selection = _select(request, ground, known)
+        with stages.stage("parse"):
+            parsed = parse_sources(request, ground)
+        with stages.stage("select"):
+            selection = choose_tests(request, ground, known, parsed.files)
         notes = (*request.notes, *ground.prepared.notes, *selection.notes)
         for note in notes:
             listener(Noted(sentence=note))
-        ran, faults = _execute(request, ground, selection, known, stages)
+        with stages.stage("run", _what_runs(selection, ground.modules)):
+            ran = run_selected(request, ground, selection, known, parsed, listener)
+        with stages.stage("faults"):
+            faults = find_faults(request, ground, ran, known, listener)
         with stages.stage("merge"):
-            tests = _merge_tests(request, ground, selection, ran, known)
-            _merge_rows(request, ground, selection, ran, tests, target)
+            tests = merge_tests(request, selection, ran, known)
+            merge_rows(request, ground, selection, ran, known, tests, target)
         with stages.stage("measure"):
-            measurement = _measure(request, ran, target)
+            measurement = measure_snapshot(request, parsed, target)
             patch = measure_patch(request, ground.diff, ran.parsed.files, measurement, target)
         if isinstance(patch, str):
             listener(Noted(sentence=patch))
@@ -95,126 +93,28 @@ def run_job(request: Request, target: Path, listener: Listener) -> Finished:
             patch=None if isinstance(patch, str) else patch,
             snapshot=target,
             environment=ground.prepared.environment.key,
+            env_cpu_seconds=ground.env_cpu_seconds,
             notes=notes,
             seconds=stages.seconds,
-            cpu_seconds=_cpu_seconds() - cpu,
+            cpu_seconds=cpu_seconds() - cpu,
         ),
         need=ground.prepared.need,
     )
-
-
-def _cpu_seconds() -> float:
-    """User and system time of this process and of all children it waited for."""
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return time.process_time() + usage.ru_utime + usage.ru_stime
-
-
-def _select(request: Request, ground: Ground, known: Mapping[str, TestRecord]) -> Selection:
-    if not ground.modules:
-        raise UsageError(
-            f"{request.settings.name} has no test modules below "
-            f"{ground.layout.test_path or 'its root'} at {request.commit.sha[:10]}.",
-            advice="Set test_path for the project in covtrack.toml.",
-        )
-    if request.base is None:
-        return select_modules(request.select, ground.modules, None, ())
-    invalid = None
-    if read_settings_key(request.base.snapshot) != ground.key:
-        invalid = "The coverage settings, Python or coverage.py differ from the base's."
-    changed = request.mirror.changed_names(request.base.commit, request.commit.sha)
-    measured = {record.module for record in known.values()}
-    return select_modules(request.select, ground.modules, changed, measured, invalid_base=invalid)
 
 
 def _what_runs(selection: Selection, modules: Sequence[TestModule]) -> str:
     return f"{len(selection.run)} of {len(modules)} test modules"
 
 
-def _execute(
-    request: Request,
-    ground: Ground,
-    selection: Selection,
-    known: Mapping[str, TestRecord],
-    stages: Stages,
-) -> tuple[Ran, tuple[Fault, ...]]:
-    with stages.stage("parse"):
-        parsed = parse_sources(request, ground)
-    with stages.stage("run", _what_runs(selection, ground.modules)):
-        ran = run_selected(request, ground, selection, known, parsed, stages.listener)
-    with stages.stage("faults"):
-        return ran, find_faults(request, ground, ran, known, stages.listener)
-
-
-def _merge_tests(
-    request: Request,
-    ground: Ground,
-    selection: Selection,
-    ran: Ran,
-    known: Mapping[str, TestRecord],
-) -> dict[str, TestRecord]:
-    """All tests of the new commit: those carried as they were, those run now."""
-    modules = module_of(ran.workers)
-    replaced = {module.name for module in selection.run} | selection.gone
-    again = {outcome.test for outcome in ran.outcomes}
-    carried = {
-        test: record
-        for test, record in known.items()
-        if selection.carry and record.module not in replaced and test not in again
-    }
-    fresh = {
-        outcome.test: TestRecord(
-            test=outcome.test,
-            module=modules.get(outcome.test) or owner_of(outcome.test, replaced) or "",
-            status=outcome.status,
-            seconds=outcome.seconds,
-            executed=request.commit.sha,
-        )
-        for outcome in ran.outcomes
-        if failed_import(outcome.test) is None
-    }
-    return {**carried, **fresh}
-
-
-def _merge_rows(
-    request: Request,
-    ground: Ground,
-    selection: Selection,
-    ran: Ran,
-    tests: Mapping[str, TestRecord],
-    target: Path,
-) -> None:
-    base = request.base.snapshot if request.base and selection.carry else None
-    parsed = ran.parsed.files
-    moves = {
-        change.old: plan_move(change, parsed.get(change.new or ""))
-        for change in ground.diff.changes
-        if change.old is not None and change.old.endswith(".py")
-    }
-    dropped = contexts_to_drop(
-        read_contexts(base) if base else (),
-        {module.name for module in selection.run},
-        selection.gone,
-        {outcome.test for outcome in ran.outcomes},
-    )
-    write_snapshot(
-        target,
-        base=base,
-        plan=MergePlan(dropped=dropped, moves=moves),
-        fresh=[path for worker in ran.workers for path in worker.data],
-        tests=tests.values(),
-        measured=ran.parsed.files.keys(),
-        key=ground.key,
-    )
-
-
-def _measure(request: Request, ran: Ran, snapshot: Path) -> Measurement:
+def measure_snapshot(request: Request, parsed: ParsedTree, snapshot: Path) -> Measurement:
+    """Counts of the commit's files from what the snapshot says ran of them."""
     conf = request.mirror.read(request.commit.sha, CONF)
     globs = (*request.settings.vendored, *(parse_common_conf(conf) if conf else ()))
     executed = read_executed(snapshot)
     files = {
-        path: parsed
-        for path, parsed in ran.parsed.files.items()
-        if path not in ran.parsed.if_run or executed[path].lines
+        path: file
+        for path, file in parsed.files.items()
+        if path not in parsed.if_run or executed[path].lines
     }
     return measure_tree(files, executed, make_matcher(globs))
 
@@ -229,6 +129,7 @@ def _result(
     patch: PatchCoverage | None,
     snapshot: Path,
     environment: str,
+    env_cpu_seconds: float,
     notes: tuple[str, ...],
     seconds: Mapping[str, float],
     cpu_seconds: float,
@@ -260,6 +161,8 @@ def _result(
         seconds=dict(seconds),
         cpu_seconds=cpu_seconds,
         patch=patch,
+        env_cpu_seconds=env_cpu_seconds,
+        tests_cpu_seconds=sum(worker.cpu_seconds for worker in ran.workers),
     )
 
 

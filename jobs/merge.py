@@ -1,49 +1,58 @@
 """How the rows of a baseline's snapshot become rows of another commit: pure decisions.
 
 A row is (file, context, lines or arcs). Rows of tests that were rerun or are gone are dropped;
-every other row is mapped line by line through the diff, and what the diff touched is dropped,
-never guessed.
+every other row goes where its code is now: what means the same keeps its lines, the rest is
+mapped through the diff, and what the diff touched there is dropped, never guessed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from jobs.comparison import NOTHING_ALIGNED, Alignment
 from jobs.diff import FileChange, LineMap
 from jobs.measure import Arc
 from jobs.statements import Parsed
-from jobs.suite import owner_of
 
-IMPORT_CONTEXT = ""
+FIXTURES = frozenset(
+    {"setUpClass", "tearDownClass", "setUpModule", "tearDownModule", "fixtures", "load_tests"}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileMove:
-    """Where a changed file's rows go: the new path (None: nowhere), and by which line map.
+    """Where a changed file's rows go: the new path (None: nowhere), and by which maps.
 
-    `blocked` are new lines that carry nothing, since the diff touched their statement;
-    `blocked_import` those that carry no import-time data, since they are measured anew.
+    Lines of scopes that mean the same go where they are `aligned`; all others by the diff's
+    `lines`, but for the `blocked` new lines, whose statement the diff touched.
     """
 
     new: str | None
     lines: LineMap
     blocked: frozenset[int] = frozenset()
-    blocked_import: frozenset[int] = frozenset()
+    aligned: Alignment = NOTHING_ALIGNED
 
-    def move_lines(self, lines: Iterable[int], context: str) -> set[int]:
+    def move_line(self, line: int) -> int | None:
+        """The new number of an old line; None where it is not carried."""
+        if line in self.aligned.lines:
+            return self.aligned.lines[line]
+        mapped = self.lines.map_line(line)
+        return None if mapped in self.blocked else mapped
+
+    def move_lines(self, lines: Iterable[int]) -> set[int]:
         """The new numbers of the lines that are carried."""
-        return self.lines.map_lines(lines) - self._barred(context)
+        moved = (self.move_line(line) for line in lines)
+        return {line for line in moved if line is not None}
 
-    def move_arcs(self, arcs: Iterable[Arc], context: str) -> set[Arc]:
+    def move_arcs(self, arcs: Iterable[Arc]) -> set[Arc]:
         """The arcs that are carried; an arc that lost one end keeps the other as (n, n).
 
         coverage.py counts (n, n) as line n executed and as no branch of it.
         """
-        barred = self._barred(context)
         moved: set[Arc] = set()
         for start, end in arcs:
-            new_start, new_end = (self._move_end(line, barred) for line in (start, end))
+            new_start, new_end = self._move_end(start), self._move_end(end)
             if new_start is not None and new_end is not None:
                 moved.add((new_start, new_end))
             else:
@@ -51,14 +60,12 @@ class FileMove:
                 moved.update((line, line) for line in ends)
         return moved
 
-    def _barred(self, context: str) -> frozenset[int]:
-        return self.blocked | self.blocked_import if context == IMPORT_CONTEXT else self.blocked
-
-    def _move_end(self, line: int, barred: frozenset[int]) -> int | None:
-        mapped = self.lines.map_line(abs(line))
-        if mapped is None or mapped in barred:
-            return None
-        return mapped if line > 0 else -mapped
+    def _move_end(self, line: int) -> int | None:
+        if line >= 0:
+            return self.move_line(line)
+        start = self.aligned.starts.get(-line)
+        mapped = self.move_line(-line) if start is None else start
+        return None if mapped is None else -mapped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,80 +87,58 @@ def touched_lines(change: FileChange, parsed: Parsed) -> frozenset[int]:
     return frozenset(touched)
 
 
-def touched_function_lines(change: FileChange, parsed: Parsed) -> frozenset[int]:
-    """New lines of the bodies of all functions that the diff changed anything in."""
-    if change.lines is None:
-        return frozenset()
-    return frozenset(
-        line
-        for function in parsed.functions
-        if change.lines.touches(function.first, function.last)
-        for line in range(function.body, function.last + 1)
-    )
+def plan_move(change: FileChange, parsed: Parsed | None, alignment: Alignment) -> FileMove:
+    """What happens to the rows of one changed file; where git shows no lines nothing is carried.
 
-
-def plan_move(change: FileChange, parsed: Parsed | None) -> FileMove:
-    """What happens to the rows of one changed file; without a parse nothing is carried."""
-    if change.new is None or change.lines is None or parsed is None or parsed.error:
+    `parsed` is None for files that are not measured: of those only use is known, no statements.
+    """
+    if change.new is None or change.lines is None or (parsed is not None and parsed.error):
         return FileMove(new=None, lines=LineMap())
-    module_level = frozenset(range(1, _last_line(parsed) + 1)) - parsed.function_lines
     return FileMove(
         new=change.new,
         lines=change.lines,
-        blocked=touched_lines(change, parsed),
-        blocked_import=module_level | touched_function_lines(change, parsed),
-    )
-
-
-def _last_line(parsed: Parsed) -> int:
-    return max(
-        (*parsed.statements, *parsed.excluded, *parsed.first, *(f.last for f in parsed.functions)),
-        default=0,
-    )
-
-
-def reaches_import_time_code(
-    change: FileChange, old: Parsed | None, new: Parsed | None, import_lines: Collection[int]
-) -> bool:
-    """Whether the diff changes a function of which lines ran at import time before.
-
-    `import_lines` are the base's lines of the import context. Who called the function then is
-    not known from the file alone, so every import has to be measured again.
-    """
-    if old is None or change.lines is None:
-        return bool(import_lines)
-    # Only the new file tells whether a line put behind a function's last one belongs to it.
-    grown = touched_function_lines(change, new) - {f.first for f in new.functions} if new else ()
-    if not change.lines.map_lines(import_lines).isdisjoint(grown):
-        return True
-    return any(
-        function.body <= line <= function.last and line > function.first
-        for function in old.functions
-        if _changed_in(function.first, function.last, change.lines)
-        for line in import_lines
-    )
-
-
-def _changed_in(first: int, last: int, lines: LineMap) -> bool:
-    return any(
-        (hunk.old_start <= last and hunk.old_start + hunk.old_count > first)
-        if hunk.old_count
-        else first <= hunk.old_start < last
-        for hunk in lines.hunks
+        blocked=touched_lines(change, parsed) if parsed else change.lines.added,
+        aligned=alignment,
     )
 
 
 def contexts_to_drop(
-    contexts: Iterable[str], rerun: Collection[str], gone: Collection[str], again: Collection[str]
+    contexts: Iterable[str],
+    *,
+    ran: Collection[str],
+    gone: Collection[str],
+    loaded: Collection[str],
+    imports: Collection[str],
 ) -> frozenset[str]:
-    """Contexts of tests that ran again (`again`, by id) or lie in modules rerun or gone.
+    """Contexts whose rows are not carried.
 
-    `rerun` and `gone` are module names; the import context is never dropped as a whole.
+    Those of tests that `ran` again or are `gone` (ids); of fixtures around any of them; of the
+    modules `loaded` now, as far as loading goes; of `imports` (files) that are measured anew or
+    are no longer imported.
     """
-    modules = {*rerun, *gone}
+    around = {prefix for test in (*ran, *gone) for prefix in _prefixes(test)}
+    names = {*ran, *gone}
     return frozenset(
         context
         for context in contexts
-        if context != IMPORT_CONTEXT
-        and (context in again or owner_of(context, modules) is not None)
+        if context in names or _is_dropped(context, around, loaded, imports)
     )
+
+
+def _is_dropped(
+    context: str, around: Collection[str], loaded: Collection[str], imports: Collection[str]
+) -> bool:
+    owner, colon, fixture = context.rpartition(":")
+    if fixture == "import":
+        return owner in imports
+    if fixture == "load_tests":
+        return owner in loaded
+    return bool(colon) and fixture in FIXTURES and owner in around
+
+
+def _prefixes(test: str) -> Iterator[str]:
+    """The classes and modules, by name, that a test id may lie in."""
+    name = test.partition("(")[0].rpartition(".")[0]
+    while name:
+        yield name
+        name = name.rpartition(".")[0]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.confinement import MEASURED, Confinement
+from jobs.outlining import keep_outlines
 from jobs.runner import Surroundings
 from jobs.statements import Parsed, StatementCache, Universe, read_parsed
 from venv_builder.errors import InfrastructureError
@@ -23,35 +24,45 @@ TIMEOUT = 600.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedTree:
-    """The measured files of a commit, by path, and whether branches are measured.
-
-    Files of `if_run` count only if some line of them ran.
-    """
+    """The measured files of a commit, by path; those of `if_run` count only if a line ran."""
 
     files: Mapping[str, Parsed]
     if_run: frozenset[str]
 
 
 def parse_tree(
-    cache: StatementCache, key: str, blobs: Mapping[str, str], folder: Path, around: Surroundings
+    cache: StatementCache,
+    key: str,
+    outlines: str,
+    blobs: Mapping[str, str],
+    folder: Path,
+    around: Surroundings,
 ) -> ParsedTree:
-    """Parse what the cache lacks of one commit's files; `folder` is the parser's scratch.
+    """Parse and outline what the cache lacks of one commit's files.
 
-    Starts no process where the same set of paths was listed before and every measured blob is
+    `outlines` is the key under which outlines are kept (jobs.outlining), `folder` the parser's
+    scratch. Starts no process where the same set of paths was listed before and every blob is
     known. Raises InfrastructureError if the parser does not do its work.
     """
     sources = {path: blob for path, blob in blobs.items() if path.endswith(".py")}
     known = cache.load(key, sources.values())
+    outlined = cache.load_texts(outlines, sources.values())
     names = hashlib.sha256("\0".join(sorted(sources)).encode("utf-8", "surrogateescape"))
     universe = cache.load_universe(key, names.hexdigest())
-    if universe is None or any(sources[p] not in known for p in universe.paths if p in sources):
+    lacking = [path for path, blob in sources.items() if blob not in outlined]
+    only = universe and [p for p in universe.paths if sources.get(p, "") not in known]
+    only = only and [path for path in only if path in sources]
+    if universe is None or only or lacking:
         skip = [path for path, blob in sources.items() if blob in known]
-        result = _run_parser(folder, around, skip)
-        universe = Universe(always=tuple(result["always"]), if_run=tuple(result["if_run"]))
-        fresh = {sources[p]: raw for p, raw in result["files"].items() if p in sources}
+        ask = {"known": skip if universe is None or only else None, "only": only or None}
+        result = _run_parser(folder, around, {**ask, "outline": lacking})
+        keep_outlines(cache, outlines, {sources[p]: o for p, o in result["outlines"].items()})
+        fresh = {sources[p]: raw for p, raw in result.get("files", {}).items() if p in sources}
         cache.store(key, {blob: raw for blob, raw in fresh.items() if "error" not in raw})
-        cache.store_universe(key, names.hexdigest(), universe)
         known |= {blob: read_parsed(raw) for blob, raw in fresh.items()}
+        if universe is None:
+            universe = Universe(always=tuple(result["always"]), if_run=tuple(result["if_run"]))
+            cache.store_universe(key, names.hexdigest(), universe)
     measured = (path for path in universe.paths if path in sources)
     return ParsedTree(
         files={path: known[sources[path]] for path in measured if sources[path] in known},
@@ -59,14 +70,14 @@ def parse_tree(
     )
 
 
-def _run_parser(folder: Path, around: Surroundings, known: list[str]) -> Any:
+def _run_parser(folder: Path, around: Surroundings, ask: Mapping[str, Any]) -> Any:
     folder.mkdir(parents=True)
     plan = {
         "root": str(around.root),
         "result": str(folder / "result.json"),
-        "known": known,
         "source": around.source,
         "branch": around.branch,
+        **ask,
     }
     (folder / "plan.json").write_text(json.dumps(plan))
     confinement = Confinement(scratch=folder, memory=around.memory)

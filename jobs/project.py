@@ -60,10 +60,23 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/+-]*$", max_lengt
 
 
 class Recorder(StrEnum):
-    """What records lines per test: the quickest that the interpreter allows, or coverage.py."""
+    """What records lines per test: the quickest that the interpreter allows, or coverage.py.
+
+    PLAIN is coverage.py without contexts on its quickest core, NONE records nothing: both are
+    for comparison, and their snapshots are no base for anything.
+    """
 
     AUTO = "auto"
     COVERAGE = "coverage"
+    PLAIN = "plain"
+    NONE = "none"
+
+
+def check_recorder(value: Recorder) -> Recorder:
+    """Refuse what leaves no data per test."""
+    if value in (Recorder.PLAIN, Recorder.NONE):
+        raise ValueError('must be "auto" or "coverage"')
+    return value
 
 
 class ProjectSettings(BaseModel):
@@ -89,9 +102,9 @@ class ProjectSettings(BaseModel):
     constraints: str | None = None
     source: tuple[str, ...] = ()
     branch_coverage: bool | None = None
-    recorder: Recorder = Recorder.AUTO
+    recorder: Annotated[Recorder, AfterValidator(check_recorder)] = Recorder.AUTO
     vendored: tuple[str, ...] = ()
-    select: Select = Select.CHANGED
+    select: Select = Select.AFFECTED
     workers: Annotated[int, Field(ge=1, le=256)] | None = None
     serial: tuple[Pattern, ...] = ()
     timeout: Duration = 3600.0

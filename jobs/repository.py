@@ -1,7 +1,7 @@
 """All of git, through GitPython: the mirror of a project and what its commits hold.
 
 The only module that imports GitPython. A mirror is a bare repository that fetches what is new;
-nothing is ever pushed or committed from here.
+nothing is ever pushed from here, and merges are made as objects alone.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import git
-from git.exc import GitCommandError, InvalidGitRepositoryError, NoSuchPathError
+from git.exc import GitCommandError, InvalidGitRepositoryError
 
 from jobs.diff import TreeDiff, parse_diff
 from venv_builder.errors import InfrastructureError, UsageError
@@ -55,66 +55,21 @@ class Commit:
     committed_at: datetime
 
 
-def _forget_hook_variables() -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MergedTree:
+    """The tree that a merge makes, and the paths where it conflicts."""
+
+    tree: str
+    conflicts: tuple[str, ...]
+
+
+def forget_hook_variables() -> None:
     """Drop what a hook that runs covtrack was told: git's commands would obey it."""
     for name in HOOK_VARIABLES:
         os.environ.pop(name, None)
 
 
-def clone_root(path: Path) -> Path | None:
-    """The top folder of the git clone that holds `path`; None outside any clone."""
-    _forget_hook_variables()
-    try:
-        repo = git.Repo(path, search_parent_directories=True)
-    except (InvalidGitRepositoryError, NoSuchPathError):
-        return None
-    return Path(repo.working_tree_dir) if repo.working_tree_dir else None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Clone:
-    """What a user's clone says of itself: its branch, whether it is shallow or has edits."""
-
-    root: Path
-    branch: str | None
-    shallow: bool
-    dirty: tuple[str, ...]
-
-
-def inspect_clone(root: Path) -> Clone:
-    """Look at the clone at `root`; raises UsageError where there is none."""
-    _forget_hook_variables()
-    look = ("git", "--no-optional-locks", *OPTIONS, "status", "--porcelain")
-    try:
-        repo = git.Repo(root)
-        status = str(repo.git.execute([*look, "--untracked-files=no"]))
-        branch = _upstream_branch(repo)
-        shallow = repo.git.rev_parse("--is-shallow-repository") == "true"
-    except (InvalidGitRepositoryError, NoSuchPathError, GitCommandError) as error:
-        reason = _reason(error)
-        advice = "Run covtrack inside a clone, or name a project of covtrack.toml."
-        if "dubious ownership" in reason:
-            advice = f"If you trust it: git config --global --add safe.directory {root}"
-        raise UsageError(f"{root} is no usable git clone: {reason}.", advice=advice) from error
-    edits = tuple(line[3:] for line in status.splitlines())
-    return Clone(root=root, branch=branch, shallow=shallow, dirty=edits)
-
-
-def _upstream_branch(repo: git.Repo) -> str | None:
-    """The branch that changes of this clone fork off: origin's default, else the current."""
-    try:
-        head: str = repo.git.symbolic_ref("--short", "refs/remotes/origin/HEAD")
-        return head.partition("/")[2]
-    except GitCommandError:
-        pass
-    local = {head.name for head in repo.heads}
-    for name in ("master", "main"):
-        if name in local:
-            return name
-    return None if repo.head.is_detached else repo.active_branch.name
-
-
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     text = str(getattr(error, "stderr", "") or error)
     lines = [line.strip(" '\"") for line in text.splitlines() if line.strip(" '\"")]
     words = [line.removeprefix("stderr: ").lstrip("'") for line in lines]
@@ -133,7 +88,7 @@ class Mirror:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        _forget_hook_variables()
+        forget_hook_variables()
         try:
             if not (path / "HEAD").exists():
                 path.mkdir(parents=True, exist_ok=True)
@@ -141,7 +96,7 @@ class Mirror:
             self._repo = git.Repo(path)
         except (OSError, GitCommandError, InvalidGitRepositoryError) as error:
             raise InfrastructureError(
-                f"The mirror {path} cannot be used: {_reason(error)}.",
+                f"The mirror {path} cannot be used: {reason_of(error)}.",
                 advice="Check the disk and the folder's owner; a mirror may be deleted safely.",
             ) from error
         self._git = self._repo.git
@@ -151,7 +106,7 @@ class Mirror:
         try:
             yield
         except GitCommandError as error:
-            reason = _reason(error)
+            reason = reason_of(error)
             if missing := NO_REF.search(reason):
                 raise _unknown_ref(doing, missing[1]) from error
             if DAMAGED.search(reason):
@@ -244,6 +199,15 @@ class Mirror:
             committed_at=when,
         )
 
+    def first_parents(self, sha: str, count: int) -> tuple[str, ...]:
+        """At most `count` commits of the first-parent history of `sha`, which comes first."""
+        listed = self._run("rev-list", "--first-parent", f"--max-count={count}", sha)
+        return tuple(listed.split())
+
+    def between(self, old: str, new: str) -> tuple[str, ...]:
+        """The first-parent commits after `old` up to `new`, oldest first."""
+        return tuple(self._run("rev-list", "--first-parent", "--reverse", f"{old}..{new}").split())
+
     def branches(self) -> tuple[str, ...]:
         """Names of all branches of the mirror."""
         return tuple(self._run("for-each-ref", "--format=%(refname:short)", "refs/heads").split())
@@ -274,6 +238,41 @@ class Mirror:
             return self._run("merge-base", one, other).strip()
         except GitCommandError:
             return None
+
+    def ahead(self, old: str, new: str) -> frozenset[str]:
+        """All commits of the history of `new` that are not in that of `old`."""
+        return frozenset(self._run("rev-list", f"{old}..{new}").split())
+
+    def merge(self, one: str, other: str) -> MergedTree:
+        """Merge two commits of related histories; needs git 2.38."""
+        options = ("--write-tree", "--name-only", "--no-messages", "-z")
+        command = ["git", *OPTIONS, "merge-tree", *options, one, other]
+        with self._told(f"Cannot merge {other[:10]}", "covtrack needs git 2.38 to merge."):
+            status, output, words = self._git.execute(
+                command, with_extended_output=True, with_exceptions=False
+            )
+            if status not in (0, 1):
+                raise GitCommandError(command, status, words)
+        tree, *paths = output.rstrip("\0").split("\0")
+        return MergedTree(tree=tree, conflicts=tuple(paths) if status else ())
+
+    def commit_merge(self, tree: str, one: str, other: str) -> str:
+        """The sha of a merge commit of that tree; the same for the same arguments."""
+        who = {"NAME": "covtrack", "EMAIL": "covtrack@localhost", "DATE": "@0 +0000"}
+        names = {f"GIT_{role}_{k}": v for role in ("AUTHOR", "COMMITTER") for k, v in who.items()}
+        with self._git.custom_environment(**names):
+            message = f"Merge {other} prospectively"
+            return self._run("commit-tree", tree, "-p", one, "-p", other, "-m", message).strip()
+
+    @contextmanager
+    def kept(self, sha: str) -> Iterator[None]:
+        """Keep a commit that no ref of the url leads to while the block runs; one at a time."""
+        ref = "refs/covtrack/prospect/merge"
+        self._run("update-ref", ref, sha)
+        try:
+            yield
+        finally:
+            self._run("update-ref", "-d", ref)
 
     def diff(self, old: str, new: str) -> TreeDiff:
         """What changed from commit `old` to commit `new`, renames followed."""

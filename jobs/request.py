@@ -13,11 +13,14 @@ from venv_builder import EnvironmentCache, Need
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Base:
-    """What a job builds on: a measured ancestor's commit, snapshot and counts."""
+    """What a job builds on: a measured commit and its snapshot.
+
+    Mostly an ancestor; any other has the same tree. `before` are the counts to compare with.
+    """
 
     commit: str
     snapshot: Path
-    before: Before
+    before: Before | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +35,11 @@ class Places:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """All that a job is a function of; `beside` are the other projects' needs."""
+    """All that a job is a function of; `beside` are the other projects' needs.
+
+    `append` is the way of 2013, for comparison: what changed test files run is added to the
+    base's data, whose lines stay where they were.
+    """
 
     settings: ProjectSettings
     mirror: Mirror
@@ -45,3 +52,4 @@ class Request:
     environments: EnvironmentCache
     beside: tuple[Need, ...] = ()
     notes: tuple[str, ...] = ()
+    append: bool = False

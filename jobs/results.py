@@ -21,8 +21,9 @@ class Kind(StrEnum):
 
 
 class Select(StrEnum):
-    """How tests are chosen: those of changed test files, or all of them."""
+    """How tests are chosen: those that the change reaches, those of changed test files, all."""
 
+    AFFECTED = "affected"
     CHANGED = "changed"
     ALL = "all"
 
@@ -183,6 +184,8 @@ class JobResult:
     """Everything that one job found out; `snapshot` is a coverage.py data file on disk.
 
     `carried` maps a commit to the number of tests whose data was last executed there.
+    `tests_cpu_seconds` is the part of the test workers, `env_cpu_seconds` that of getting the
+    environment.
     `complete` is False when the figure rests on failed imports, a crash or a timeout: such a
     result never becomes a baseline. `seconds` is wall time per stage, `cpu_seconds` the whole
     user and system time of the measured processes and of covtrack itself. `patch` is None where
@@ -211,6 +214,8 @@ class JobResult:
     seconds: Mapping[str, float] = field(default_factory=dict)
     cpu_seconds: float = 0.0
     patch: PatchCoverage | None = None
+    tests_cpu_seconds: float = 0.0
+    env_cpu_seconds: float = 0.0
 
 
 def add_up(counts: Iterable[Counts]) -> Counts:

@@ -28,7 +28,10 @@ REPORT_EVERY = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """Where tests run: the tree, the env's python, its variables, and their limits."""
+    """Where tests run: the tree, the env's python, its variables, and their limits.
+
+    `measured` are the paths whose coverage counts, `tree` all other Python files of the tree.
+    """
 
     root: Path
     python: Path
@@ -40,11 +43,12 @@ class Surroundings:
     branch: bool | None = None
     recorder: Recorder = Recorder.AUTO
     measured: tuple[str, ...] = ()
+    tree: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerPlan:
-    """What one worker loads: modules, and of their tests those `only`, minus `avoid`.
+    """What one worker loads: modules, and of their tests those `only`, minus `skip` (ids).
 
     `match` (regular expressions) keeps just the matching tests, `avoid` leaves them out;
     `imports` are modules to import after the tests, for their import-time lines.
@@ -52,6 +56,7 @@ class WorkerPlan:
 
     modules: tuple[str, ...] = ()
     only: tuple[str, ...] | None = None
+    skip: frozenset[str] = frozenset()
     match: tuple[str, ...] = ()
     avoid: tuple[str, ...] = ()
     imports: tuple[str, ...] = ()
@@ -80,6 +85,12 @@ class WorkerResult:
         return self.status == 0 and bool(self.report.get("finished"))
 
     @property
+    def footprint(self) -> Path | None:
+        """The file that says what its tests touched beside lines."""
+        path = self.stream.with_name("data") / "footprint.json"
+        return path if path.exists() else None
+
+    @property
     def tests(self) -> Mapping[str, Sequence[str]]:
         """Ids of the tests that each module holds, run or not."""
         tests: Mapping[str, Sequence[str]] = self.report.get("tests", {})
@@ -98,6 +109,7 @@ def plan_workers(
     workers: int,
     serial: Sequence[str] = (),
     group_regex: str | None = None,
+    skip: frozenset[str] = frozenset(),
 ) -> tuple[tuple[WorkerPlan, ...], tuple[WorkerPlan, ...]]:
     """Plans for the parallel workers, then for the one that runs the `serial` tests alone.
 
@@ -118,10 +130,13 @@ def plan_workers(
         load, names = min(loads, key=lambda item: (item[0], len(item[1])))
         loads[loads.index((load, names))] = (load + weights[key], [*names, *groups[key]])
     parallel = tuple(
-        WorkerPlan(modules=tuple(sorted(names)), avoid=tuple(serial)) for _, names in loads
+        WorkerPlan(modules=tuple(sorted(names)), avoid=tuple(serial), skip=skip)
+        for _, names in loads
     )
+    if not serial:
+        return parallel, ()
     everything = tuple(sorted(module.name for module in modules))
-    return parallel, (WorkerPlan(modules=everything, match=tuple(serial)),) if serial else ()
+    return parallel, (WorkerPlan(modules=everything, match=tuple(serial), skip=skip),)
 
 
 def _group(modules: Iterable[TestModule], pattern: str | None) -> dict[str, list[str]]:
@@ -175,12 +190,14 @@ class Runner:
             "ticks": str(folder / "ticks"),
             "modules": plan.modules,
             "only": plan.only,
+            "skip": sorted(plan.skip),
             "match": plan.match,
             "avoid": plan.avoid,
             "imports": plan.imports,
             "source": around.source,
             "branch": around.branch,
             "measured": around.measured,
+            "tree": around.tree,
             "recorder": around.recorder.value if plan.record else "none",
         }
         (folder / "plan.json").write_text(json.dumps(words))

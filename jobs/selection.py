@@ -1,46 +1,130 @@
-"""Which test modules run: the original method (changed test files), or all. Pure."""
+"""Which tests run: all, those of changed test files (the original method), or those affected.
+
+Pure.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from jobs.results import Select
+from jobs.affected import Reached
 from jobs.suite import TestModule
+
+FIXTURE_ENDS = ("setUpClass", "tearDownClass", "setUpModule", "tearDownModule")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Modules to run now, names of modules that are gone, and why more runs than was asked.
+    """Modules to load, and of the tests known in them those to `skip`; what is new always runs.
 
-    `carry` is False for a full run: nothing of a base is then carried.
+    `carry` is False for a full run: nothing of a base is then carried. `gone` are names of
+    modules that are no more. `imports` are files whose import may do something else now;
+    `reasons` say of tests and modules why they run.
     """
 
     run: tuple[TestModule, ...]
     carry: bool = True
     gone: frozenset[str] = frozenset()
+    skip: frozenset[str] = frozenset()
+    imports: frozenset[str] = frozenset()
+    reasons: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
+    def reason(self, test: str, module: str) -> str:
+        """Why a test ran."""
+        return self.reasons.get(test) or self.reasons.get(module) or "it is new"
 
-def select_modules(
-    select: Select,
-    modules: Sequence[TestModule],
-    changed: Collection[str] | None,
-    measured: Collection[str],
-    *,
-    invalid_base: str | None = None,
+
+def select_all(
+    modules: Sequence[TestModule], measured: Collection[str], why: str, *, note: bool = False
 ) -> Selection:
-    """The modules to run for a commit.
+    """Every test; `why` is a sentence, told to the user if `note`."""
+    reason = f"{why[0].lower()}{why[1:].rstrip('.')}"
+    return Selection(
+        run=tuple(modules),
+        carry=False,
+        gone=frozenset(measured) - {module.name for module in modules},
+        reasons={module.name: reason for module in modules},
+        notes=(f"{why} All tests run.",) if note else (),
+    )
 
-    `changed` are the paths that `git diff --name-only` prints, None without a base. `measured`
-    are the names of the base's test modules. `invalid_base` says why nothing of the base can be
-    carried: then everything runs.
+
+def select_changed(
+    modules: Sequence[TestModule],
+    changed: Collection[str],
+    measured: Collection[str],
+    imports: Collection[str],
+) -> Selection:
+    """The tests of changed test files, whole: `changed` is what `git diff --name-only` prints."""
+    run = {module: path for module in modules for path in changed if module.owns(path)}
+    return Selection(
+        run=tuple(run),
+        gone=frozenset(measured) - {module.name for module in modules},
+        imports=frozenset(imports),
+        reasons={module.name: f"{path} changed" for module, path in run.items()},
+    )
+
+
+def select_affected(
+    modules: Sequence[TestModule], known: Mapping[str, str], reached: Reached
+) -> Selection:
+    """The tests that a change reaches, and those that are new.
+
+    `known` maps the base's tests to their modules' names. Modules that may hold other tests now
+    are loaded, and what is not known of them runs.
     """
-    gone = frozenset(measured) - {module.name for module in modules}
-    if changed is None or select is Select.ALL:
-        return Selection(run=tuple(modules), carry=False, gone=gone)
-    if invalid_base:
-        note = f"{invalid_base} All tests run."
-        return Selection(run=tuple(modules), carry=False, gone=gone, notes=(note,))
-    run = tuple(module for module in modules if any(module.owns(path) for path in changed))
-    return Selection(run=run, gone=gone)
+    reasons = {
+        test: why
+        for context, why in reached.contexts.items()
+        for test in _tests_around(context, known)
+    }
+    measured = frozenset(known.values())
+    loaded = {known[test] for test in reasons}
+    for module in modules:
+        why = next((w for path, w in reached.modules.items() if module.owns(path)), None)
+        if module.name not in measured:
+            reasons[module.name] = f"{module.path} is new"
+        elif why is None:
+            continue
+        loaded.add(module.name)
+    return Selection(
+        run=tuple(module for module in modules if module.name in loaded),
+        gone=measured - {module.name for module in modules},
+        skip=frozenset(_to_skip(known, reasons, loaded)),
+        imports=frozenset(reached.imports),
+        reasons=reasons,
+    )
+
+
+def _tests_around(context: str, known: Mapping[str, str]) -> Iterable[str]:
+    """The tests that a context stands for: itself, or all that a fixture serves."""
+    if context in known:
+        return (context,)
+    owner, colon, fixture = context.rpartition(":")
+    if not colon:
+        return known if not context else ()  # "" is nobody's: anybody may need what it ran
+    if fixture in FIXTURE_ENDS:
+        return [test for test in known if test.startswith(f"{owner}.")]
+    return [test for test, module in known.items() if owner in (module, _class_module(test))]
+
+
+def _class_module(test: str) -> str:
+    """The module of a test's class: its id without the last two names."""
+    return ".".join(test.partition("(")[0].split(".")[:-2])
+
+
+def _to_skip(
+    known: Mapping[str, str], reasons: Mapping[str, str], loaded: Collection[str]
+) -> Iterable[str]:
+    """Known tests of loaded modules that need not run, by the ids that loading gives them.
+
+    A test that gets its scenarios as it runs is loaded under its id without them.
+    """
+    wanted = {test.partition("(")[0] for test in reasons}
+    for test, module in known.items():
+        if module in loaded and test not in reasons:
+            yield test
+            plain = test.partition("(")[0]
+            if plain not in wanted:
+                yield plain

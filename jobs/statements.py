@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import Any
 
 # Raised whenever the parser's entries gain or change a field: cached ones are then parsed anew.
-FORMAT = "2"
+FORMAT = "4"
+# Options of coverage.py's run section that say which files count, not what is recorded of them.
+COUNTING = frozenset({"source", "source_pkgs", "source_dirs", "omit", "include"})
 CONFIG_FILES = (".coveragerc", ".coveragerc.toml", "setup.cfg", "tox.ini", "pyproject.toml")
 
 
@@ -118,9 +120,11 @@ def coverage_settings_text(files: Mapping[str, str]) -> str:
 
 
 def _coverage_part(name: str, text: str) -> Any:
-    if name == "pyproject.toml":
+    if name.endswith(".toml"):
         try:
-            return tomllib.loads(text).get("tool", {}).get("coverage", {})
+            tables = tomllib.loads(text)
+            own = name == "pyproject.toml"
+            return tables.get("tool", {}).get("coverage", {}) if own else tables
         except tomllib.TOMLDecodeError:
             return text
     parser = ConfigParser(interpolation=None, strict=False)
@@ -128,7 +132,35 @@ def _coverage_part(name: str, text: str) -> Any:
         parser.read_string(text)
     except ConfigParserError:
         return text
-    return {title: dict(parser[title]) for title in parser.sections() if "coverage" in title}
+    own = name == ".coveragerc"
+    return {
+        title: dict(parser[title]) for title in parser.sections() if own or "coverage" in title
+    }
+
+
+def recording_settings_text(files: Mapping[str, str]) -> str:
+    """The part of coverage.py's settings that decides how lines are recorded, in a fixed form.
+
+    Which files count (`source`, `omit`, `include`) and how they are reported is left out.
+    """
+    found: dict[str, Any] = {}
+    for name in CONFIG_FILES:
+        text = files.get(name)
+        part = {} if text is None else _run_part(name, text)
+        found |= {f"{name} {key}": part[key] for key in part.keys() - COUNTING}
+        if name.startswith(".coveragerc") and text is not None:
+            break
+    return json.dumps(found, sort_keys=True, default=str)
+
+
+def _run_part(name: str, text: str) -> Mapping[str, Any]:
+    part = _coverage_part(name, text)
+    if not isinstance(part, Mapping):
+        return {"": text}
+    for title in ("run", "coverage:run"):
+        if title in part:
+            return dict(part[title])
+    return {}
 
 
 def settings_key(settings_text: str, *identity: str) -> str:
@@ -157,18 +189,24 @@ class StatementCache:
 
     def load(self, key: str, blobs: Iterable[str]) -> dict[str, Parsed]:
         """The parsed files among `blobs` that are in the cache."""
-        wanted = frozenset(blobs)
-        try:
-            with closing(self._connect()) as connection:
-                rows = connection.execute("SELECT blob, json FROM parsed WHERE key = ?", (key,))
-                known = {blob: text for blob, text in rows if blob in wanted}
-        except sqlite3.DatabaseError:
-            self.path.unlink(missing_ok=True)
-            return {}
+        known = self.load_texts(key, blobs)
         found = {blob: _read_entry(text) for blob, text in known.items()}
         return {blob: parsed for blob, parsed in found.items() if parsed is not None}
 
-    def store(self, key: str, parsed: Mapping[str, Mapping[str, Any]]) -> None:
+    def load_texts(self, key: str, blobs: Iterable[str]) -> dict[str, str]:
+        """The JSON of the entries among `blobs` that are in the cache."""
+        query = (
+            "SELECT blob, json FROM parsed WHERE key = ?"
+            " AND blob IN (SELECT value FROM json_each(?))"
+        )
+        try:
+            with closing(self._connect()) as connection:
+                return dict(connection.execute(query, (key, json.dumps(sorted(set(blobs))))))
+        except sqlite3.DatabaseError:
+            self.path.unlink(missing_ok=True)
+            return {}
+
+    def store(self, key: str, parsed: Mapping[str, Any]) -> None:
         """Keep the parser's raw entries, by blob."""
         rows = [(key, blob, json.dumps(raw)) for blob, raw in parsed.items()]
         try:

@@ -13,6 +13,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from venv_builder.errors import InfrastructureError, UsageError
@@ -119,8 +120,18 @@ def name_all(found: Iterable[Interpreter]) -> str:
 def start_interpreter(path: Path) -> Interpreter:
     """Start `path` and tell what it says of itself; for a venv, of its base interpreter.
 
-    Raises UsageError if it does not start or is unsuitable.
+    Asked once per file and process. Raises UsageError if it does not start or is unsuitable.
     """
+    try:
+        stat = path.stat()
+    except OSError:
+        return _start(path, ())
+    return _start(path, (stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size))
+
+
+@cache
+def _start(path: Path, identity: tuple[int, ...]) -> Interpreter:
+    """Start `path`; `identity` tells one file at that path from the next."""
     try:
         completed = run_command([path, "-I", "-c", _PROBE], timeout=20)
         said = json.loads(completed.stdout)

@@ -94,13 +94,30 @@ class Database:
         with self._writing() as connection:
             writing.set_aside(connection, run_id)
 
-    def baselines(self, project: str, branch: str | None = None) -> tuple[StoredRun, ...]:
+    def baselines(
+        self, project: str, branch: str | None = None, *, exact: bool = False
+    ) -> tuple[StoredRun, ...]:
         """Complete baselines with a usable snapshot, newest commit first.
 
-        The newest run of each commit, on one branch or (None) on any.
+        The newest run of each commit, on one branch or (None) on any; if `exact`, of those for
+        which every affected test ran.
         """
         with self._reading() as connection:
-            return reading.read_runs(connection, reading.baseline_ids(project, branch))
+            ids = reading.baseline_ids(project, branch, exact=exact)
+            return reading.read_runs(connection, ids)
+
+    def find_tree(self, project: str, tree: str, *, exact: bool) -> StoredRun | None:
+        """The newest complete, usable run of a tree (git's hash), of whatever commit and kind."""
+        with self._reading() as connection:
+            ids = reading.tree_ids(project, tree, exact=exact)
+            found = reading.read_runs(connection, ids)
+        return found[0] if found else None
+
+    def newest_run(self, project: str) -> StoredRun | None:
+        """The run that was measured last, of whatever commit and kind."""
+        with self._reading() as connection:
+            found = reading.read_runs(connection, reading.newest_ids(project))
+        return found[0] if found else None
 
     def latest_baselines(self) -> tuple[StoredRun, ...]:
         """The newest usable baseline of every branch of every project."""

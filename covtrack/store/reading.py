@@ -31,6 +31,7 @@ T = TypeVar("T")
 Ids = Select[Any]
 NEWEST = (runs.c.committed_at.desc(), runs.c.id.desc())
 IS_BASELINE = runs.c.kind == Kind.BASELINE.value
+IS_EXACT = runs.c.selection != Selection.CHANGED.value
 
 
 def read_runs(connection: Connection, ids: Ids) -> tuple[StoredRun, ...]:
@@ -45,9 +46,14 @@ def read_runs(connection: Connection, ids: Ids) -> tuple[StoredRun, ...]:
     return tuple(_stored_run(row, counts[row.id]) for row in connection.execute(found))
 
 
-def baseline_ids(project: str, branch: str | None) -> Ids:
-    """Ids of the newest usable baseline of each commit; of all branches where branch is None."""
+def baseline_ids(project: str, branch: str | None, *, exact: bool = False) -> Ids:
+    """Ids of the newest usable baseline of each commit; of all branches where branch is None.
+
+    `exact` leaves out those for which not every affected test ran.
+    """
     wanted = [IS_BASELINE, runs.c.complete, runs.c.usable, projects.c.name == project]
+    if exact:
+        wanted.append(IS_EXACT)
     if branch is not None:
         wanted.append(runs.c.branch == branch)
     return _first_of(wanted, by=(runs.c.branch, runs.c.commit), order=(runs.c.id.desc(),))
@@ -63,6 +69,21 @@ def commit_ids(project: str, commit: str) -> Ids:
     """The id of the newest run of a commit."""
     wanted = [projects.c.name == project, runs.c.commit == commit]
     return _first_of(wanted, by=(runs.c.project_id,), order=(runs.c.id.desc(),))
+
+
+def tree_ids(project: str, tree: str, *, exact: bool) -> Ids:
+    """The id of the newest complete, usable run of a tree, of whatever commit and kind."""
+    wanted = [runs.c.complete, runs.c.usable, projects.c.name == project, runs.c.tree == tree]
+    if exact:
+        wanted.append(IS_EXACT)
+    return _first_of(wanted, by=(runs.c.project_id,), order=(runs.c.id.desc(),))
+
+
+def newest_ids(project: str) -> Ids:
+    """The id of the run that was measured last."""
+    return _first_of(
+        [projects.c.name == project], by=(runs.c.project_id,), order=(runs.c.id.desc(),)
+    )
 
 
 def latest_ids(project: str | None, branch: str | None) -> Ids:

@@ -1,11 +1,13 @@
 """Parses source files as this interpreter's coverage.py does: `parse.py PLAN.json`
 
-PLAN.json: {"root", "result", "known": [paths not to parse], "source": [...],
-"branch": bool or null}
+PLAN.json: {"root", "result", "known": [paths not to parse] or null, "source": [...],
+"branch": bool or null, "outline": [paths], "only": [paths] or null}. With "known" null nothing
+is parsed, but outlined; with "only" just these are, and what counts is not looked for.
 Result (JSON): {"always": [paths], "if_run": [paths], "branch": bool, "files": {path:
 {"statements": [...], "excluded": [...], "first": {line: first line of its statement},
 "functions": [[name, first, last, body]], "arcs": [[from, to]], "exits": {line: n},
-"no_branch": [...], "jumps": [[from, to, where it really goes]]} or {"error": text}}}
+"no_branch": [...], "jumps": [[from, to, where it really goes]]} or {"error": text}},
+"outlines": {path: what outline.py makes of it, null where that is impossible}}
 
 A full run reports on the files of "always", and on those of "if_run" of which a line ran.
 """
@@ -34,7 +36,9 @@ def functions_of(source: str) -> list[list[Any]]:
         for child in ast.iter_child_nodes(node):
             if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 name = prefix + child.name
-                found.append([name, child.lineno, child.end_lineno, child.body[0].lineno])
+                first = child.body[0]
+                lines = [first.lineno, *(d.lineno for d in getattr(first, "decorator_list", ()))]
+                found.append([name, child.lineno, child.end_lineno, min(lines)])
                 visit(child, name + ".")
             elif isinstance(child, ast.ClassDef):
                 visit(child, prefix + child.name + ".")
@@ -95,20 +99,37 @@ def parse_files(paths: Iterable[str], cov: coverage.Coverage) -> dict[str, Any]:
     return parsed
 
 
-def main() -> None:
-    with open(sys.argv[1]) as file:
-        plan = json.load(file)
+def parse_tree(plan: dict[str, Any]) -> dict[str, Any]:
     recorder = runpy.run_path(os.path.join(HERE, "recorder.py"))
     sys.path[0] = plan["root"]
     cov = recorder["configure"](None, plan["source"], plan["branch"])
+    if plan["only"] is not None:
+        return {"files": parse_files(plan["only"], cov)}
     always, if_run = recorder["measured_files"](cov, plan["root"])
     wanted = {*always, *if_run} - set(plan["known"])
-    result = {
+    return {
         "always": always,
         "if_run": if_run,
         "branch": bool(cov.get_option("run:branch")),
         "files": parse_files(sorted(wanted), cov),
     }
+
+
+def outline_files(root: str, paths: Iterable[str]) -> dict[str, Any]:
+    outline = runpy.run_path(os.path.join(HERE, "outline.py"))["outline"]
+    found = {}
+    for path in paths:
+        with open(os.path.join(root, path), "rb") as file:
+            found[path] = outline(file.read())
+    return found
+
+
+def main() -> None:
+    with open(sys.argv[1]) as file:
+        plan = json.load(file)
+    result = {"outlines": outline_files(plan["root"], plan["outline"])}
+    if plan["known"] is not None:
+        result.update(parse_tree(plan))
     with open(plan["result"], "w") as file:
         json.dump(result, file)
 

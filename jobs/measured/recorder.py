@@ -1,7 +1,8 @@
 """Records which lines run in which context, inside the measured interpreter.
 
-One interface: `start()`, `switch(context)`, `stop()`, `name`. Import-time code of any module
-belongs to the context "" (no test), whichever test imported it first.
+One interface: `start()`, `switch(context)`, `claim(module)`, `stop()`, `name`, `context`. Code
+that runs while a file of the tree is imported belongs to the context `FILE:import`, whichever
+test imported it first; code between two tests to `MODULE:fixtures` of the test that follows.
 """
 
 from __future__ import annotations
@@ -9,13 +10,16 @@ from __future__ import annotations
 import contextlib
 import importlib.machinery
 import os
+import sqlite3
 import unittest
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import coverage
+from coverage.numbits import register_sqlite_functions
 
-IMPORT = ""
+OUTSIDE = ""
+BETWEEN = ":between"
 
 
 class CoverageRecorder:
@@ -27,19 +31,76 @@ class CoverageRecorder:
             coverage.__version__,
             os.environ.get("COVERAGE_CORE", "default core"),
         )
-        self.context = IMPORT
+        self.context = OUTSIDE
+        self.claimed: dict[str, str] = {}
 
     def start(self) -> None:
         self.cov.start()
 
     def switch(self, context: str) -> None:
         if context != self.context:
+            # coverage.py lists the folders of its sources as it switches: that is nobody's.
+            self.context = OUTSIDE
+            self.cov.switch_context(self._between if context == BETWEEN else context)
             self.context = context
-            self.cov.switch_context(context)
+
+    def claim(self, previous: str, module: str) -> None:
+        """What ran since the last test belongs to the fixtures of `module`, whose test follows."""
+        self.claimed[self._between] = "%s:fixtures" % module
+
+    @property
+    def _between(self) -> str:
+        """The name of this gap between two tests until it is known whose it is."""
+        return "%s %d" % (BETWEEN, len(self.claimed))
 
     def stop(self) -> None:
         self.cov.stop()
         self.cov.save()
+        rename_contexts(self.cov.get_data().data_filename(), self.claimed)
+
+
+def rename_contexts(path: str, names: dict[str, str]) -> None:
+    """Give the rows of contexts of a data file to others, which may have rows of their own."""
+    db = sqlite3.connect(path)
+    register_sqlite_functions(db)
+    with db:
+        for old, name in db.execute("SELECT id, context FROM context").fetchall():
+            if name in names:
+                db.execute("INSERT OR IGNORE INTO context (context) VALUES (?)", (names[name],))
+                new = "(SELECT id FROM context WHERE context = ?)"
+                db.execute(
+                    "INSERT INTO line_bits SELECT file_id, %s, numbits FROM line_bits"
+                    " WHERE context_id = ? ON CONFLICT (file_id, context_id) DO UPDATE"
+                    " SET numbits = numbits_union(numbits, excluded.numbits)" % new,
+                    (names[name], old),
+                )
+                db.execute(
+                    "INSERT OR IGNORE INTO arc SELECT file_id, %s, fromno, tono FROM arc"
+                    " WHERE context_id = ?" % new,
+                    (names[name], old),
+                )
+                for table, column in (
+                    ("line_bits", "context_id"),
+                    ("arc", "context_id"),
+                    ("context", "id"),
+                ):
+                    db.execute("DELETE FROM %s WHERE %s = ?" % (table, column), (old,))
+    db.close()
+
+
+class PlainRecorder(CoverageRecorder):
+    """coverage.py as it is, without contexts: what a full run costs and says without covtrack."""
+
+    def __init__(self, cov: coverage.Coverage) -> None:
+        super().__init__(cov)
+        core = os.environ.get("COVERAGE_CORE", "default core")
+        self.name = "coverage.py %s (%s, no contexts)" % (coverage.__version__, core)
+
+    def switch(self, context: str) -> None:
+        pass
+
+    def claim(self, previous: str, module: str) -> None:
+        pass
 
 
 def configure(folder: str | None, source: list[str], branch: bool | None) -> coverage.Coverage:
@@ -56,6 +117,14 @@ def configure(folder: str | None, source: list[str], branch: bool | None) -> cov
     if source and not has_source(cov):
         cov.set_option("run:source", source)
     return cov
+
+
+def record_all(cov: coverage.Coverage, root: str) -> None:
+    """Have every file below `root` recorded: footprints need tests and helpers too."""
+    cov.set_option("run:source", [root])
+    for name in ("run:include", "run:omit", "run:source_pkgs", "run:source_dirs"):
+        with contextlib.suppress(Exception):  # an option that this coverage.py does not know
+            cov.set_option(name, [])
 
 
 def measured_files(cov: coverage.Coverage, root: str) -> tuple[list[str], list[str]]:
@@ -97,18 +166,20 @@ def switched(recorder: CoverageRecorder, context: str) -> Iterator[None]:
         recorder.switch(before)
 
 
-def attribute_imports(recorder: CoverageRecorder) -> None:
-    """Give module-level code the context "" even where a test is the first to import it."""
-    loader = importlib.machinery.SourceFileLoader
+def attribute_imports(recorder: CoverageRecorder, root: str) -> None:
+    """Give import-time code a context of its file, even where a test is the first to import it."""
+    loader: Any = importlib.machinery.SourceFileLoader
     execute = loader.exec_module
+    start = os.path.join(root, "")
 
     def exec_module(self: Any, module: Any) -> None:
-        if recorder.context == IMPORT:
-            return execute(self, module)
-        with switched(recorder, IMPORT):
-            return execute(self, module)
+        if not self.path.startswith(start):
+            execute(self, module)
+            return
+        with switched(recorder, "%s:import" % self.path[len(start) :]):
+            execute(self, module)
 
-    loader.exec_module = exec_module  # type: ignore[method-assign]
+    loader.exec_module = exec_module
 
 
 def attribute_fixtures(recorder: CoverageRecorder) -> None:

@@ -2,9 +2,11 @@
 
 Writes subunit v2 to PLAN's "stream". The same as `python -m stestr.subunit_runner.run NAME...`,
 with a recorder around it. PLAN.json: {"root", "folder", "stream", "report", "ticks",
-"modules": [names], "only": [test ids] or null, "match": [regexes], "avoid": [regexes],
-"imports": [module names], "source": [...], "branch": bool or null, "measured": [paths],
-"recorder": "auto" | "coverage" | "none"}
+"modules": [names], "only": [test ids] or null, "skip": [test ids], "match": [regexes],
+"avoid": [regexes], "imports": [module names], "source": [...], "branch": bool or null,
+"measured": [paths], "tree": [paths], "recorder": "auto" | "coverage" | "plain" | "none"}
+
+"measured" are the files whose coverage counts, "tree" all others whose use is recorded.
 
 The report (JSON): {"recorder", "tests": {module: [ids]}, "deselected": [ids],
 "import_errors": {module: text}, "finished": bool}. One byte is added to "ticks" whenever a
@@ -28,18 +30,21 @@ from typing import Any
 HERE = os.path.dirname(os.path.abspath(__file__))
 # unittest's own stand-ins for modules that skip themselves or do not import.
 LOADER: Any = unittest.loader
+BETWEEN = ":between"
 
 
 class NamedLoader(unittest.TestLoader):
     """Loads modules as discovery would: load_tests gets the pattern, a failed import is a test."""
 
-    def __init__(self) -> None:
+    def __init__(self, recorder: Any) -> None:
         super().__init__()
+        self.recorder = recorder
         self.tests: dict[str, list[str]] = {}
 
     def loadTestsFromName(self, name: str, module: Any = None) -> Any:  # noqa: N802 (unittest's name)
         from stestr.subunit_runner import program
 
+        self.recorder.switch("%s:load_tests" % name)
         try:
             __import__(name)
             suite = self.loadTestsFromModule(sys.modules[name], pattern="test*.py")
@@ -52,22 +57,36 @@ class NamedLoader(unittest.TestLoader):
         return suite
 
 
-def make_runner(recorder: Any, ticks: int) -> Any:
+def make_runner(recorder: Any, footprint: Any, ticks: int, last: list[str]) -> Any:
     """stestr's runner class, with the recorder's context switched around each test."""
     from stestr.subunit_runner import run
 
     class ContextResult(run.AutoTimingTestResultDecorator):
         def startTest(self, test: Any) -> None:  # noqa: N802 (unittest's name)
             super().startTest(test)
+            module = test.__class__.__module__
+            recorder.claim(last[-1], module)
+            footprint.claim(module)
+            last[-1] = module
             recorder.switch(test.id())
 
         def stopTest(self, test: Any) -> None:  # noqa: N802 (unittest's name)
-            recorder.switch("")
+            recorder.switch(BETWEEN)
             super().stopTest(test)
             os.write(ticks, b".")
 
     run.AutoTimingTestResultDecorator = ContextResult
     return run.SubunitTestRunner
+
+
+class NoFootprint:
+    """Notes nothing."""
+
+    def claim(self, module: str) -> None:
+        pass
+
+    def write(self, path: str) -> None:
+        pass
 
 
 class NoRecorder:
@@ -82,6 +101,9 @@ class NoRecorder:
     def switch(self, context: str) -> None:
         pass
 
+    def claim(self, previous: str, module: str) -> None:
+        pass
+
     def stop(self) -> None:
         pass
 
@@ -92,14 +114,26 @@ def make_recorder(plan: dict[str, Any]) -> Any:
     recording = runpy.run_path(os.path.join(HERE, "recorder.py"))
     cov = recording["configure"](plan["folder"], plan["source"], plan["branch"])
     monitoring = runpy.run_path(os.path.join(HERE, "monitoring.py"))
+    if plan["recorder"] == "plain":
+        if monitoring["can_record"](cov):
+            os.environ["COVERAGE_CORE"] = "sysmon"
+            cov = recording["configure"](plan["folder"], plan["source"], plan["branch"])
+        return recording["PlainRecorder"](cov)
     if plan["recorder"] == "auto" and monitoring["can_record"](cov):
-        measured = {os.path.join(plan["root"], path): path for path in plan["measured"]}
-        recorder = monitoring["MonitoringRecorder"](plan["folder"], measured)
+        exact = {os.path.join(plan["root"], path): path for path in plan["measured"]}
+        rest = {os.path.join(plan["root"], path): path for path in plan["tree"]}
+        recorder = monitoring["MonitoringRecorder"](plan["folder"], {**exact, **rest}, exact)
     else:
+        recording["record_all"](cov, plan["root"])
         recorder = recording["CoverageRecorder"](cov)
-    recording["attribute_imports"](recorder)
+    recording["attribute_imports"](recorder, plan["root"])
     recording["attribute_fixtures"](recorder)
     return recorder
+
+
+def make_footprint(plan: dict[str, Any], recorder: Any) -> Any:
+    footprint = runpy.run_path(os.path.join(HERE, "footprint.py"))["Footprint"]
+    return footprint(plan["root"], recorder)
 
 
 def import_modules(names: Iterable[str]) -> dict[str, str]:
@@ -113,15 +147,17 @@ def import_modules(names: Iterable[str]) -> dict[str, str]:
     return errors
 
 
-def run_tests(plan: dict[str, Any], recorder: Any, report: dict[str, Any]) -> None:
+def run_tests(plan: dict[str, Any], recorder: Any, footprint: Any, report: dict[str, Any]) -> None:
     from stestr.subunit_runner import program
 
-    loader = NamedLoader()
+    loader = NamedLoader(recorder)
+    last = [""]
 
     class Program(program.TestProgram):
         test: Any
 
         def runTests(self) -> None:  # noqa: N802 (unittest's name)
+            recorder.switch(BETWEEN)
             ids = [test for loaded in loader.tests.values() for test in loaded]
             chosen = choose_tests(ids, plan)
             report["tests"] = loader.tests
@@ -135,14 +171,19 @@ def run_tests(plan: dict[str, Any], recorder: Any, report: dict[str, Any]) -> No
 
     ticks = os.open(plan["ticks"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     with open(plan["stream"], "wb") as stream:
-        runner = functools.partial(make_runner(recorder, ticks), stdout=stream)
+        runner = functools.partial(make_runner(recorder, footprint, ticks, last), stdout=stream)
         arguments = ["covtrack", *plan["modules"]]
         Program(module=None, argv=arguments, testRunner=runner, testLoader=loader)
+    recorder.claim(last[-1], last[-1])
+    footprint.claim(last[-1])
 
 
 def choose_tests(ids: list[str], plan: dict[str, Any]) -> set[str]:
-    """The set of test ids that the plan wants of those that were loaded."""
-    wanted = set(ids if plan["only"] is None else plan["only"])
+    """The set of test ids that the plan wants of those that were loaded.
+
+    An id of "skip" without scenario stands for all scenarios that it gets as it runs.
+    """
+    wanted = set(ids if plan["only"] is None else plan["only"]) - set(plan["skip"])
 
     def found(patterns: list[str], test: str) -> bool:
         return any(re.search(pattern, test) for pattern in patterns)
@@ -179,11 +220,15 @@ def main() -> None:
     report: dict[str, Any] = {"recorder": recorder.name, "tests": {}, "finished": False}
     import stestr.subunit_runner.run  # noqa: F401 (loaded before recording begins)
 
+    bare = plan["recorder"] in ("none", "plain")
+    footprint = NoFootprint() if bare else make_footprint(plan, recorder)
     recorder.start()
     if plan["modules"]:
-        run_tests(plan, recorder, report)
+        run_tests(plan, recorder, footprint, report)
+    recorder.switch("")
     report["import_errors"] = import_modules(plan["imports"])
     recorder.stop()
+    footprint.write(os.path.join(plan["folder"], "footprint.json"))
     report["finished"] = True
     write_report(plan, report)
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from testtools import TestCase
 
-from jobs.repository import Mirror, clone_root, inspect_clone
+from jobs.clone import clone_root, inspect_clone
+from jobs.repository import Mirror
 from jobs.worktree import Worktree
 from tests.scratch_git import ScratchRepository, run_git
 from venv_builder.errors import InfrastructureError, UsageError

@@ -36,7 +36,7 @@ def lines_of(result: JobResult) -> Covered:
 class TrackingCase(testtools.TestCase):
     def setUp(self) -> None:
         super().setUp()
-        self.name = f"sample-{self.id().rpartition('.')[2]}"
+        self.name = "-".join(("sample", *self.id().split(".")[-2:]))
         self.root = Path(tempfile.mkdtemp(prefix="clone-")) / "sample"
         self.addCleanup(shutil.rmtree, self.root.parent, ignore_errors=True)
         self.clone = SampleClone(self.root)
@@ -55,10 +55,13 @@ class TrackingCase(testtools.TestCase):
     def run_job(
         self, revision: str = "HEAD", select: Select | None = None, **settings: object
     ) -> JobResult:
-        project = ProjectSettings.model_validate(
+        order = Order(revision=revision, select=select)
+        return self.make_tracker().run(self.project(**settings), order)
+
+    def project(self, **settings: object) -> ProjectSettings:
+        return ProjectSettings.model_validate(
             {"name": self.name, "git": str(self.root), "branch": "master", **settings}
         )
-        return self.make_tracker().run(project, Order(revision=revision, select=select))
 
 
 class RunTest(TrackingCase):
@@ -80,21 +83,25 @@ class RunTest(TrackingCase):
 
     def test_only_changed_test_files_run(self) -> None:
         self.run_job()
-        self.clone.replace("sample/tests/test_texts.py", '"bob"', '"bob" ')
-        self.clone.commit_all("Touch a test")
-        result = self.run_job()
-        self.assertEqual(
-            ["sample.tests.test_texts.GreetTest.test_greet"],
-            [outcome.test for outcome in result.outcomes],
-        )
-        self.assertEqual(2, result.tests.carried)
+        for select, edit in (
+            (Select.CHANGED, ('"bob"', '"bob" ')),
+            (Select.AFFECTED, ('"bob"', '"Bob"')),
+        ):
+            self.clone.replace("sample/tests/test_texts.py", *edit)
+            self.clone.commit_all("Touch a test")
+            result = self.run_job(select=select)
+            self.assertEqual(
+                ["sample.tests.test_texts.GreetTest.test_greet"],
+                [outcome.test for outcome in result.outcomes],
+            )
+            self.assertEqual(2, result.tests.carried)
 
     def test_moved_lines_stay_covered_and_touched_ones_do_not(self) -> None:
         self.run_job()
         self.clone.replace("sample/shapes.py", "SIDES =", "TOP = 1\nSIDES =")
         self.clone.replace("sample/shapes.py", "        name,\n", "        str(name),\n")
         self.clone.commit_all("Move lines, touch one statement")
-        result = self.run_job()
+        result = self.run_job(select=Select.CHANGED)
         missing = dict(lines_of(result))["sample/shapes.py"][1]
         self.assertEqual(0, result.tests.run)
         # The three-line return of describe() was touched; untested() moved down by one.
@@ -309,7 +316,7 @@ class RunTest(TrackingCase):
         self.clone.commit("Company", dict(zip(names, (setter, user), strict=True)))
         first = self.run_job(workers=1)
         self.assertEqual((), first.faults)
-        self.clone.commit("Touch", {names[1]: dedent(user) + "\n\nX = 1\n"})
+        self.clone.commit("Touch", {names[1]: dedent(user).replace("READY", "READY, 1")})
         (fault,) = self.run_job(workers=1).faults
         self.assertEqual(FaultKind.COMPANY, fault.kind)
 

@@ -12,19 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from testtools import TestCase
 
+from jobs.comparison import NOTHING_ALIGNED, Alignment, align
 from jobs.confinement import MEASURED
 from jobs.diff import FileChange, Hunk, LineMap
-from jobs.merge import (
-    FileMove,
-    contexts_to_drop,
-    plan_move,
-    reaches_import_time_code,
-    touched_function_lines,
-    touched_lines,
-)
+from jobs.merge import FileMove, contexts_to_drop, plan_move, touched_lines
+from jobs.outline import read_outline
 from jobs.statements import Parsed, read_parsed
 from tests.unit.test_diff import hunks_between
 
+outline = runpy.run_path(str(MEASURED / "outline.py"))["outline"]
 parse_file = runpy.run_path(str(MEASURED / "parse.py"))["parse_file"]
 
 # A file is a list of blocks: the lines of one statement, or of one function (a list of those).
@@ -112,7 +108,7 @@ class Case:
 
     def parse(self, lines: Iterable[str]) -> Parsed:
         with tempfile.NamedTemporaryFile("w", suffix=".py") as file:
-            file.write("".join(f"{line}\n" for line in lines))
+            file.write(_text(lines))
             file.flush()
             return read_parsed(parse_file(file.name, coverage.Coverage(data_file=None)))
 
@@ -125,11 +121,14 @@ class Case:
         statements = (s for block in self.new_file for s in block if is_within(s, self.old))
         return {line for statement in statements for line in statement}
 
-    def untouched_functions(self) -> set[str]:
-        """Lines of the bodies of functions that stand in the old file exactly so."""
-        functions = [block for block in self.new_file if len(block) > 1]
-        same = [f for f in functions if is_within([line for s in f for line in s], self.old)]
-        return {line for function in same for statement in function[1:] for line in statement}
+    def alignment(self) -> Alignment:
+        """What the real outlines of both say is the same."""
+        old, new = (read_outline(outline(_text(part).encode())) for part in (self.old, self.new))
+        return align(old, new)
+
+
+def _text(lines: Iterable[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
 
 
 class PlanMoveTest(TestCase):
@@ -140,12 +139,26 @@ class PlanMoveTest(TestCase):
     ) -> None:
         case = Case(*files)
         ran = data.draw(st.sets(st.sampled_from(case.old))) if case.old else set()
-        move = plan_move(case.change, case.parse(case.new))
+        parsed = case.parse(case.new)
+        move = plan_move(case.change, parsed, NOTHING_ALIGNED)
         before = case.numbers(ran, case.old)
         expected = case.numbers(ran & case.untouched(), case.new)
-        self.assertEqual(expected, move.move_lines(before, "pkg.test_a.T.test_x"))
-        expected = case.numbers(ran & case.untouched() & case.untouched_functions(), case.new)
-        self.assertEqual(expected, move.move_lines(before, ""))
+        self.assertEqual(expected, move.move_lines(before))
+
+    @settings(max_examples=60, deadline=None)
+    @given(files=edited_files(), data=st.data())
+    def test_alignment_carries_no_statement_to_another(
+        self, files: tuple[File, File], data: Any
+    ) -> None:
+        case = Case(*files)
+        ran = data.draw(st.sets(st.sampled_from(case.old))) if case.old else set()
+        parsed = case.parse(case.new)
+        move = plan_move(case.change, parsed, case.alignment())
+        starts = {parsed.first.get(line, line) for line in case.numbers(ran, case.new)}
+        for line in case.numbers(ran & case.untouched(), case.old):
+            moved = move.move_line(line)
+            assert moved is not None
+            self.assertIn(parsed.first.get(moved, moved), starts)
 
     @settings(max_examples=60, deadline=None)
     @given(files=edited_files(), data=st.data())
@@ -156,39 +169,39 @@ class PlanMoveTest(TestCase):
         line = st.integers(1, len(case.old))
         ends = st.tuples(line, st.one_of(line, line.map(lambda n: -n)))
         arcs = data.draw(st.sets(ends))
-        move = plan_move(case.change, case.parse(case.new))
-        for context in ("", "some.test"):
-            moved = move.move_arcs(arcs, context)
-            lines = {line for arc in arcs for line in arc if line > 0}
-            kept = {line for arc in moved for line in arc if line > 0}
-            self.assertEqual(move.move_lines(lines, context), kept)
-            for start, end in moved:
-                origin = {(move_back(move, start), move_back(move, end))}
-                self.assertTrue(start == end or origin <= arcs, f"{start}, {end}")
+        move = plan_move(case.change, case.parse(case.new), NOTHING_ALIGNED)
+        moved = move.move_arcs(arcs)
+        lines = {line for arc in arcs for line in arc if line > 0}
+        kept = {line for arc in moved for line in arc if line > 0}
+        self.assertEqual(move.move_lines(lines), kept)
+        for start, end in moved:
+            origin = {(move_back(move, start), move_back(move, end))}
+            self.assertTrue(start == end or origin <= arcs, f"{start}, {end}")
 
-    def test_nothing_is_carried_without_a_parse(self) -> None:
+    def test_nothing_is_carried_of_a_file_that_cannot_be_parsed(self) -> None:
         change = Case([[["v = 1"]]], [[["v = 1"]], [["w = 1"]]]).change
         broken = Parsed(first={}, exits={}, error="invalid syntax")
-        for parsed in (None, broken):
-            move = plan_move(change, parsed)
-            self.assertIsNone(move.new)
+        self.assertIsNone(plan_move(change, broken, NOTHING_ALIGNED).new)
+
+    def test_of_a_file_that_is_not_measured_what_the_diff_left_is_carried(self) -> None:
+        change = Case([[["v = 1"]], [["x = 1"]]], [[["w = 1"]], [["x = 1"]]]).change
+        move = plan_move(change, None, NOTHING_ALIGNED)
+        self.assertEqual({2}, move.move_lines({1, 2}))
 
     def test_nothing_is_carried_of_deleted_and_binary_files(self) -> None:
         parsed = Parsed(statements=frozenset({1}), first={}, exits={})
         deleted = FileChange(old="a.py", new=None, old_blob="1", new_blob=None)
         binary = FileChange(old="a.py", new="a.py", old_blob="1", new_blob="2", lines=None)
-        self.assertIsNone(plan_move(deleted, parsed).new)
-        self.assertIsNone(plan_move(binary, parsed).new)
+        self.assertIsNone(plan_move(deleted, parsed, NOTHING_ALIGNED).new)
+        self.assertIsNone(plan_move(binary, parsed, NOTHING_ALIGNED).new)
         self.assertEqual(frozenset(), touched_lines(binary, parsed))
-        self.assertEqual(frozenset(), touched_function_lines(binary, parsed))
 
     def test_renamed_file_moves_to_its_new_name(self) -> None:
         change = FileChange(old="a.py", new="b.py", old_blob="1", new_blob="1")
         parsed = Parsed(statements=frozenset({1, 2}), first={}, exits={})
-        move = plan_move(change, parsed)
+        move = plan_move(change, parsed, NOTHING_ALIGNED)
         self.assertEqual("b.py", move.new)
-        self.assertEqual({1, 2}, move.move_lines({1, 2}, "t"))
-        self.assertEqual(set(), move.move_lines({1, 2}, ""))
+        self.assertEqual({1, 2}, move.move_lines({1, 2}))
 
 
 def move_back(move: FileMove, line: int) -> int:
@@ -202,81 +215,76 @@ class FileMoveTest(TestCase):
         lines = LineMap((Hunk(old_start=2, old_count=1, new_start=2, new_count=1),))
         move = FileMove(new="a.py", lines=lines)
         arcs = {(1, 2), (2, 3), (3, -2), (3, 1), (2, -2)}
-        self.assertEqual({(1, 1), (3, 3), (3, 1)}, move.move_arcs(arcs, "t"))
+        self.assertEqual({(1, 1), (3, 3), (3, 1)}, move.move_arcs(arcs))
 
-    def test_blocked_lines_by_context(self) -> None:
-        move = FileMove(
-            new="a.py",
-            lines=LineMap(),
-            blocked=frozenset({1}),
-            blocked_import=frozenset({2}),
-        )
-        self.assertEqual({2, 3}, move.move_lines({1, 2, 3}, "t"))
-        self.assertEqual({3}, move.move_lines({1, 2, 3}, ""))
+    def test_blocked_lines_are_not_carried_unless_they_are_aligned(self) -> None:
+        aligned = Alignment(lines={1: 9}, starts={})
+        blocked = frozenset({1, 2})
+        move = FileMove(new="a.py", lines=LineMap(), blocked=blocked, aligned=aligned)
+        self.assertEqual({9, 3}, move.move_lines({1, 2, 3}))
 
-
-class ImportTimeTest(TestCase):
-    @settings(max_examples=60, deadline=None)
-    @given(files=edited_files(), data=st.data())
-    def test_reached_where_a_changed_function_ran_at_import(
-        self, files: tuple[File, File], data: Any
-    ) -> None:
-        case = Case(*files)
-        ran = data.draw(st.sets(st.sampled_from(case.old))) if case.old else set()
-        functions = [block for block in case.old_file if len(block) > 1]
-        kept = [block for block in case.new_file if len(block) > 1]
-        expected = any(
-            function not in kept and any(line in ran for s in function[1:] for line in s)
-            for function in functions
-        )
-        old, new = case.parse(case.old), case.parse(case.new)
-        reached = reaches_import_time_code(case.change, old, new, case.numbers(ran, case.old))
-        self.assertEqual(expected, reached)
-
-    def test_unknown_and_binary_reach_whatever_ran(self) -> None:
-        text = FileChange(old="a.py", new="a.py", old_blob="1", new_blob="2")
-        binary = FileChange(old="a.py", new="a.py", old_blob="1", new_blob="2", lines=None)
-        parsed = Parsed(first={}, exits={})
-        self.assertTrue(reaches_import_time_code(text, None, parsed, {1}))
-        self.assertFalse(reaches_import_time_code(text, None, parsed, ()))
-        self.assertTrue(reaches_import_time_code(binary, parsed, parsed, {1}))
-        self.assertFalse(reaches_import_time_code(text, parsed, parsed, {1}))
+    def test_an_entry_goes_where_its_function_begins(self) -> None:
+        aligned = Alignment(lines={2: 12, 3: 13}, starts={1: 11})
+        move = FileMove(new="a.py", lines=LineMap(), aligned=aligned)
+        arcs = {(-1, 2), (2, 3), (3, -1)}
+        self.assertEqual({(-11, 12), (12, 13), (13, -11)}, move.move_arcs(arcs))
 
 
-NAMES = st.sampled_from(["p.a", "p.a.b", "p.ab", "q", "p"])
+def drop(contexts: Iterable[str], **reasons: Iterable[str]) -> frozenset[str]:
+    """contexts_to_drop, with nothing for the reasons that are not named."""
+    none: dict[str, frozenset[str]] = dict.fromkeys(
+        ("ran", "gone", "loaded", "imports"), frozenset()
+    )
+    return contexts_to_drop(
+        contexts, **{**none, **{name: frozenset(value) for name, value in reasons.items()}}
+    )
+
+
+CONTEXTS = (
+    "",
+    "p.a.T.test",
+    "p.a.T.test(x)",
+    "p.a.T.other",
+    "p.b.T.test",
+    "p.a.T:setUpClass",
+    "p.a.U:tearDownClass",
+    "p.a:setUpModule",
+    "p.a:fixtures",
+    "p.a:load_tests",
+    "p/a.py:import",
+    "p/ab.py:import",
+)
 
 
 class ContextsToDropTest(TestCase):
-    @settings(max_examples=100, deadline=None)
-    @given(
-        contexts=st.sets(
-            st.tuples(NAMES, st.sampled_from([".T.test", ".T.test(x)", ":setUpModule", ".T:fix"]))
-        ),
-        rerun=st.sets(NAMES),
-        gone=st.sets(NAMES),
-        data=st.data(),
-    )
-    def test_model(
-        self,
-        contexts: set[tuple[str, str]],
-        rerun: set[str],
-        gone: set[str],
-        data: Any,
-    ) -> None:
-        names = sorted(f"{module}{rest}" for module, rest in contexts)
-        again = data.draw(st.sets(st.sampled_from(names))) if names else set()
-        dropped = contexts_to_drop([*names, ""], rerun, gone, again)
-        expected = {
-            f"{module}{rest}"
-            for module, rest in contexts
-            if f"{module}{rest}" in again
-            or any(module == m or module.startswith(f"{m}.") for m in rerun | gone)
-        }
-        self.assertEqual(expected, dropped)
+    def test_a_test_that_ran_goes_with_the_fixtures_around_it(self) -> None:
+        around = {"p.a.T:setUpClass", "p.a:setUpModule", "p.a:fixtures"}
+        self.assertEqual({"p.a.T.test", *around}, drop(CONTEXTS, ran=["p.a.T.test"]) - LOADING)
 
-    def test_import_time_is_never_dropped(self) -> None:
-        self.assertEqual(frozenset(), contexts_to_drop([""], {"", "p"}, {""}, {""}))
+    def test_a_scenario_goes_alone_with_its_fixtures(self) -> None:
+        dropped = drop(CONTEXTS, ran=["p.a.T.test(x)"])
+        self.assertIn("p.a.T.test(x)", dropped)
+        self.assertNotIn("p.a.T.test", dropped)
+        self.assertIn("p.a.T:setUpClass", dropped)
+
+    def test_a_test_that_is_gone_goes_like_one_that_ran(self) -> None:
+        self.assertEqual(drop(CONTEXTS, ran=["p.b.T.test"]), drop(CONTEXTS, gone=["p.b.T.test"]))
+
+    def test_loading_a_module_replaces_what_loading_ran(self) -> None:
+        self.assertEqual(LOADING, drop(CONTEXTS, loaded=["p.a"]))
+
+    def test_imports_go_by_their_file(self) -> None:
+        self.assertEqual({"p/a.py:import"}, drop(CONTEXTS, imports=["p/a.py"]))
+
+    @given(st.sets(st.sampled_from(CONTEXTS)), st.sets(st.sampled_from(CONTEXTS[1:5])))
+    def test_nothing_goes_for_no_reason(self, contexts: set[str], ran: set[str]) -> None:
+        dropped = drop(contexts, ran=ran)
+        self.assertEqual(contexts & ran, {name for name in dropped if ":" not in name})
+        self.assertEqual(frozenset(), drop(contexts))
 
     def test_stand_in_of_a_failed_import_goes_when_it_ran_again(self) -> None:
         stand_in = "unittest.loader._FailedTest.p.a"
-        self.assertEqual({stand_in}, contexts_to_drop([stand_in], {"p.a"}, (), {stand_in}))
+        self.assertEqual({stand_in}, drop([stand_in], ran=[stand_in]))
+
+
+LOADING = {"p.a:load_tests"}

@@ -23,22 +23,24 @@ from jobs.measure import Arc, measure_tree
 from jobs.merge import FileMove, MergePlan
 from jobs.results import Status
 from jobs.snapshot import (
+    Circumstances,
     TestRecord,
     file_digest,
     has_arcs,
     is_data_file,
+    read_circumstances,
     read_contexts,
     read_executed,
-    read_import_lines,
     read_settings_key,
     read_tests,
-    write_snapshot,
 )
+from jobs.snapshot_writing import write_snapshot
 from jobs.statements import read_parsed
 from venv_builder.errors import DataError
 
 parse_file = runpy.run_path(str(MEASURED / "parse.py"))["parse_file"]
 
+UNDER = Circumstances(recording="r", variables="v", entry_points="e", distributions={"six": "1"})
 KEEP = MergePlan(dropped=frozenset(), moves={})
 # {context: {file: lines}}
 Lines = Mapping[str, Mapping[str, Sequence[int]]]
@@ -80,8 +82,16 @@ class SnapshotCase(TestCase):
         self.written += 1
         target = self.folder / f"snapshot-{self.written}"
         write_snapshot(
-            target, base=base, plan=plan, fresh=fresh, tests=tests, measured=measured, key="k"
+            target,
+            base=base,
+            plan=plan,
+            fresh=fresh,
+            tests=tests,
+            measured=measured,
+            key="k",
+            circumstances=UNDER,
         )
+        self.assertEqual(UNDER, read_circumstances(target))
         return target
 
     def rows(self, path: Path) -> dict[tuple[str, str], set[int]]:
@@ -139,8 +149,6 @@ class WriteTest(SnapshotCase):
         executed = read_executed(snapshot)
         self.assertEqual({1, 2, 3, 4, 9}, executed["a.py"].lines)
         self.assertEqual(frozenset(), executed["a.py"].arcs)
-        self.assertEqual({"a.py": {1, 2, 9}}, read_import_lines(snapshot, {"a.py", "b.py"}))
-        self.assertEqual({}, read_import_lines(snapshot, {"b.py"}))
         self.assertFalse(has_arcs(snapshot))
 
     def test_rerun_contexts_go_and_come_back(self) -> None:
@@ -166,13 +174,6 @@ class WriteTest(SnapshotCase):
         snapshot = self.write([], base=base, plan=MergePlan(dropped=frozenset(), moves=moves))
         self.assertEqual({("t", "b.py"): {11, 12}, ("t", "a.py"): {7}}, self.rows(snapshot))
 
-    def test_moves_by_context(self) -> None:
-        base = self.write([self.data_file({"": {"a.py": [1, 2]}, "t": {"a.py": [1, 2]}})])
-        move = FileMove(new="a.py", lines=LineMap(), blocked_import=frozenset({1}))
-        plan = MergePlan(dropped=frozenset(), moves={"a.py": move, "never.py": gone()})
-        snapshot = self.write([], base=base, plan=plan)
-        self.assertEqual({("", "a.py"): {2}, ("t", "a.py"): {1, 2}}, self.rows(snapshot))
-
     def test_names_exactly_the_measured_files(self) -> None:
         fresh = self.data_file({"t": {"a.py": [1], "other.py": [2], "/usr/lib/x.py": [3]}})
         snapshot = self.write([fresh], measured=["a.py", "never_ran.py"])
@@ -194,7 +195,6 @@ class WriteTest(SnapshotCase):
         executed = read_executed(base)["a.py"]
         self.assertEqual({(-1, 1), (1, 2), (2, 3), (3, -1)}, executed.arcs)
         self.assertEqual({1, 2, 3}, executed.lines)
-        self.assertEqual({"a.py": {1, 2}}, read_import_lines(base, {"a.py"}))
         lost = LineMap((Hunk(old_start=3, old_count=1, new_start=2, new_count=0),))
         plan = MergePlan(dropped=frozenset(), moves={"a.py": moved("b.py", lost)})
         snapshot = self.write([], base=base, plan=plan)
@@ -371,7 +371,14 @@ class DamageTest(SnapshotCase):
         self.assertRaises(
             DataError,
             lambda: write_snapshot(
-                good, base=None, plan=KEEP, fresh=[broken], tests=(), measured=(), key="k"
+                good,
+                base=None,
+                plan=KEEP,
+                fresh=[broken],
+                tests=(),
+                measured=(),
+                key="k",
+                circumstances=UNDER,
             ),
         )
         self.assertEqual(before, file_digest(good))
@@ -388,5 +395,6 @@ class DamageTest(SnapshotCase):
                 tests=(),
                 measured=(),
                 key="k",
+                circumstances=UNDER,
             ),
         )

@@ -1,0 +1,236 @@
+"""Times the unit tests of real projects plain, under covtrack's recorder, and under coverage.py.
+
+All three are jobs/measured/worker.py in one process, interleaved: without a recorder; with the
+sys.monitoring recorder, lines per test; with coverage.py's C tracer, a context per test. CPU is
+the whole process's, footprints included. The lines of both recorders are compared on the files that are measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from coverage import CoverageData
+from real_projects import (
+    Checkout,
+    Scene,
+    about,
+    git,
+    keep,
+    load_kept,
+    print_table,
+    run_timed,
+    say,
+)
+
+from venv_builder.processes import run_command
+
+NAME = "recorder_cost"
+WORKER = Path(__file__).resolve().parents[1] / "jobs" / "measured" / "worker.py"
+PLAIN, OURS, TRACER = "plain", "sys.monitoring", "C tracer"
+WAYS = {PLAIN: "none", OURS: "auto", TRACER: "coverage"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suite:
+    """A project's unit tests: its package, and the folder of the test modules in it."""
+
+    package: str
+    tests: str
+
+    def modules(self, paths: Sequence[str]) -> list[str]:
+        """The dotted names of the test modules among the paths of the tree."""
+        found = (Path(path) for path in paths if path.startswith(f"{self.tests}/"))
+        return [".".join(path.with_suffix("").parts) for path in found if path.match("test_*.py")]
+
+    def measured(self, paths: Sequence[str]) -> list[str]:
+        """What the project's own settings measure: the package without its tests."""
+        own = (path for path in paths if path.startswith(f"{self.package}/"))
+        return [path for path in own if not path.startswith(f"{self.package}/tests/")]
+
+
+SUITES = {
+    "oslo.utils": Suite(package="oslo_utils", tests="oslo_utils/tests"),
+    "placement": Suite(package="placement", tests="placement/tests/unit"),
+    "python-novaclient": Suite(package="novaclient", tests="novaclient/tests/unit"),
+}
+
+
+def make_python(scene: Scene, name: str, clone: Path) -> Path:
+    """The interpreter of an environment with the project's requirements; one there is reused."""
+    folder = scene.work / "environments" / name
+    python = folder / "bin" / "python"
+    if python.exists():
+        return python
+    uv = Path(sys.executable).with_name("uv")
+    text = scene.constraints.read_text().splitlines(keepends=True)
+    constraints = scene.work / f"{name}-constraints.txt"
+    constraints.write_text("".join(line for line in text if not line.startswith(f"{name}===")))
+    words = [word for file in clone.glob("*requirements.txt") for word in ("-r", str(file))]
+    install: list[str | Path] = [uv, "pip", "install", "-q", "--python", python, *words]
+    install += ["-c", constraints, "stestr", "coverage"]
+    create: list[str | Path] = [uv, "venv", "-q", "--python", scene.python, folder]
+    for argv in (create, install):
+        done = run_command(argv, cwd=scene.work)
+        if done.status:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise SystemExit(f"The environment of {name} cannot be built: {done.last_words}")
+    return python
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """One project's checkout and how its tests are run."""
+
+    checkout: Checkout
+    suite: Suite
+    paths: Sequence[str]
+    worker: Path
+
+    def run(self, way: str) -> tuple[float, dict[str, Any]]:
+        """CPU seconds of one worker, and its report."""
+        folder = self.checkout.root.with_name(f"{self.checkout.root.name}-run")
+        shutil.rmtree(folder, ignore_errors=True)
+        (folder / "data").mkdir(parents=True)
+        (folder / "plan.json").write_text(json.dumps(self._plan(folder, way)))
+        argv = [self.checkout.python, self.worker, folder / "plan.json"]
+        timed = run_timed(argv, cwd=self.checkout.root, env=self.checkout.environment())
+        if timed.completed.status:
+            raise SystemExit(f"The worker failed: {timed.completed.stderr[-2000:]}")
+        report: dict[str, Any] = json.loads((folder / "report.json").read_text())
+        return timed.cpu, report
+
+    def _plan(self, folder: Path, way: str) -> dict[str, Any]:
+        measured = self.suite.measured(self.paths)
+        return {
+            "root": str(self.checkout.root),
+            "folder": str(folder / "data"),
+            **{name: str(folder / name) for name in ("stream", "report", "ticks")},
+            "report": str(folder / "report.json"),
+            "modules": self.suite.modules(self.paths),
+            "only": None,
+            **{name: [] for name in ("skip", "match", "avoid", "imports")},
+            "source": [self.suite.package],
+            "branch": False,
+            "measured": measured,
+            "tree": sorted(set(self.paths) - set(measured)),
+            "recorder": WAYS[way],
+        }
+
+    def lines(self) -> dict[str, set[int]]:
+        """All lines of the last run, by measured file. An empty file's line 0 is no line."""
+        folder = self.checkout.root.with_name(f"{self.checkout.root.name}-run") / "data"
+        (path,) = folder.glob(".coverage*")
+        data = CoverageData(basename=str(path))
+        data.read()
+        found = {name: set(data.lines(name) or ()) - {0} for name in data.measured_files()}
+        return {name: found.get(name, set()) for name in self.suite.measured(self.paths)}
+
+
+def prepare(scene: Scene, name: str, revision: str, worker: Path) -> Bench:
+    clone = scene.clone(name, name)
+    checkout = Checkout(
+        clone=clone,
+        root=scene.work / "checkouts" / f"recorder-{name}",
+        python=make_python(scene, name, clone),
+        variables={},
+    )
+    shutil.rmtree(checkout.root, ignore_errors=True)  # a work tree of an earlier clone
+    checkout.go_to(git(clone, "rev-parse", revision))
+    paths = git(checkout.root, "ls-files", "*.py").splitlines()
+    return Bench(checkout=checkout, suite=SUITES[name], paths=paths, worker=worker)
+
+
+def measure(bench: Bench, name: str, rounds: int) -> dict[str, Any]:
+    """`rounds` interleaved runs of each way; a first plain one, uncounted, compiles bytecode."""
+    bench.run(PLAIN)
+    cpus: dict[str, list[float]] = {way: [] for way in WAYS}
+    lines: dict[str, dict[str, set[int]]] = {}
+    reports: dict[str, dict[str, Any]] = {}
+    for number in range(rounds):
+        for way in WAYS:
+            cpu, reports[way] = bench.run(way)
+            cpus[way].append(round(cpu, 3))
+            if way != PLAIN:
+                lines[way] = bench.lines()
+        seconds = ", ".join(f"{way} {cpus[way][-1]:.2f}" for way in WAYS)
+        say(f"{name}: round {number + 1} of {rounds}: {seconds} CPU s")
+    return {
+        "commit": git(bench.checkout.root, "rev-parse", "HEAD"),
+        "tests": sum(map(len, reports[OURS]["tests"].values())),
+        "recorders": {way: reports[way]["recorder"] for way in WAYS},
+        "cpu": cpus,
+        "lines": compare(lines[OURS], lines[TRACER]),
+    }
+
+
+def compare(
+    ours: Mapping[str, set[int]], tracers: Mapping[str, set[int]]
+) -> dict[str, int | list[str]]:
+    """How many files and lines ran, and the lines that only one of the two recorded."""
+    return {
+        "files": sum(bool(numbers) for numbers in tracers.values()),
+        "lines": sum(map(len, tracers.values())),
+        "missed": [f"{path}:{n}" for path in tracers for n in sorted(tracers[path] - ours[path])],
+        "false": [f"{path}:{n}" for path in tracers for n in sorted(ours[path] - tracers[path])],
+    }
+
+
+def as_rows(name: str, result: Mapping[str, Any]) -> list[list[object]]:
+    """The printed rows: ratios are of the runs of one round; the last two columns are lines."""
+    rows: list[list[object]] = []
+    plain = result["cpu"][PLAIN]
+    for way in WAYS:
+        cpus = result["cpu"][way]
+        ratios = [cpu / base for cpu, base in zip(cpus, plain, strict=True)]
+        spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
+        middle = [f"{median(cpus):.2f}", f"{median(ratios):.2f}", spread]
+        rows.append([name, way, result["tests"], *middle, f"{min(cpus) / min(plain):.2f}"])
+    lines = result["lines"]
+    rows[1] += [lines["lines"], len(lines["missed"]) + len(lines["false"])]
+    return [row + [""] * (9 - len(row)) for row in rows]
+
+
+def read_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, required=True, help="folder to work in, not /tmp")
+    parser.add_argument("--repositories", required=True, help="pattern, {} for the project's name")
+    parser.add_argument("--constraints", type=Path, required=True)
+    parser.add_argument("--python", default="3.13")
+    parser.add_argument("--project", action="append", choices=sorted(SUITES))
+    parser.add_argument("--revision", default="HEAD")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--worker", type=Path, default=WORKER, help="another copy of worker.py")
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = read_arguments()
+    scene = Scene(
+        work=arguments.work.resolve(),
+        repositories=arguments.repositories,
+        constraints=arguments.constraints.resolve(),
+        python=arguments.python,
+    )
+    scene.work.mkdir(parents=True, exist_ok=True)
+    for name in arguments.project or sorted(SUITES):
+        bench = prepare(scene, name, arguments.revision, arguments.worker.resolve())
+        result = {"about": about(scene.python), **measure(bench, name, arguments.rounds)}
+        keep(NAME, {"projects": {**load_kept(NAME).get("projects", {}), name: result}})
+    print_results(load_kept(NAME)["projects"])
+
+
+def print_results(results: Mapping[str, Mapping[str, Any]]) -> None:
+    heads = ["project", "way", "tests", "CPU s", "ratio", "range", "of minima", "lines", "differ"]
+    print_table(heads, [row for name in sorted(results) for row in as_rows(name, results[name])])
+
+
+if __name__ == "__main__":
+    main()

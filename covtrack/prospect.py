@@ -1,0 +1,279 @@
+"""Finds what a branch's coverage becomes when all published changes land.
+
+What has to be measured first is measured and stored as by `covtrack run`; of the merged tree
+nothing is stored: it is no commit that anybody made.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from covtrack.contract import PatchReport
+from covtrack.prospect_results import Figures, Prospect, ProspectedChange, Verified
+from covtrack.replay_results import Explained, compare_lines, explain, missing_lines
+from covtrack.store.values import StoredRun
+from covtrack.tracking import Order, Tracker
+from jobs.job import run_job
+from jobs.joining import OpenChange, Prospective, join_changes
+from jobs.landing import Landed, Landing, State, land
+from jobs.project import ProjectSettings, Recorder
+from jobs.repository import Commit
+from jobs.request import Base, Request
+from jobs.results import JobResult, Kind, Select
+from jobs.snapshot import file_digest, read_tests
+from venv_builder.errors import InfrastructureError, UsageError
+from venv_builder.progress import Noted
+
+
+class Prospector:
+    """Joins changes of one project."""
+
+    def __init__(self, tracker: Tracker, project: ProjectSettings) -> None:
+        self.tracker = tracker
+        self.project = project
+        self.mirror = tracker.mirror(project.name)
+        self.folder = tracker.folder(project.name) / "prospect"
+
+    def run(self, refs: Sequence[str], *, verify: bool = False) -> Prospect:
+        """The prospect of the changes named by `refs`, merged onto the tip in this order.
+
+        `verify` compares with a real full run of the merge. Raises UsageError for unknown refs,
+        and where none is given.
+        """
+        if not refs:
+            raise UsageError(
+                "No change was named.", advice="Such as: covtrack prospect PROJECT topic-branch"
+            )
+        with self.tracker.locked(self.project.name):
+            self.mirror.fetch(self.project.git, refs)
+            branch, tip = self.tracker.tip_of(self.project, self.mirror)
+        landing, runs = self._measured_landing(branch, self.mirror.commit(tip), refs)
+        with self.tracker.locked(self.project.name), self.mirror.kept(landing.merged.sha):
+            try:
+                shutil.rmtree(self.folder, ignore_errors=True)
+                found = self._join(landing, runs)
+                verified = self._verify(landing, found) if verify else None
+            finally:
+                shutil.rmtree(self.folder, ignore_errors=True)
+        return _report(self.project.name, landing, runs, found, verified)
+
+    def _measured_landing(
+        self, branch: str, tip: Commit, refs: Sequence[str]
+    ) -> tuple[Landing, dict[str, StoredRun]]:
+        """The changes that can land, and a run of each; again without those that do not run."""
+        incomplete: set[str] = set()
+        while True:
+            landing = land(self.mirror, branch, tip, refs, incomplete)
+            runs = self._measure_all(landing)
+            broken = [c for c in landing.included if not runs[c.commit.sha].complete]
+            if not broken:
+                self._tell_left_out(landing)
+                return landing, runs
+            incomplete.update(change.commit.sha for change in broken)
+
+    def _tell_left_out(self, landing: Landing) -> None:
+        for change in landing.changes:
+            sentence = f"{change.ref} is left out: its own figure is incomplete."
+            if change.state is State.CONFLICT:
+                rivals = ", ".join(change.conflicts_with)
+                sentence = f"{change.ref} conflicts with {rivals} and is left out."
+            if change.state in (State.CONFLICT, State.INCOMPLETE):
+                self.tracker.listener(Noted(sentence=sentence))
+
+    def _measure_all(self, landing: Landing) -> dict[str, StoredRun]:
+        """A usable run of the tip, of every included change, and of a commit below each.
+
+        Oldest first: what is newer then rests on it.
+        """
+        tip = landing.tip.sha
+        changes = [change.commit.sha for change in landing.included]
+        forks = {self.mirror.merge_base(tip, sha) or tip for sha in changes}
+        for fork in sorted(forks, key=lambda sha: self.mirror.commit(sha).committed_at):
+            if self._nearest_baseline(landing.branch, fork) is None:
+                self._measured(fork)
+        return {sha: self._measured(sha) for sha in (tip, *changes)}
+
+    def _measured(self, sha: str) -> StoredRun:
+        """The newest run of a commit, made now if there is none that can be used."""
+        database, name = self.tracker.database, self.project.name
+        run = database.find_run(name, sha)
+        if run is None or not self._is_usable(run):
+            self.tracker.run(self.project, Order(revision=sha, select=Select.AFFECTED))
+            run = database.find_run(name, sha)
+        if run is None:
+            raise InfrastructureError(f"The run of {sha[:10]} was not stored.")
+        return run
+
+    def _is_usable(self, run: StoredRun) -> bool:
+        """Whether a run is complete and exact, and its snapshot as it was written."""
+        snapshot = self.tracker.settings.state / run.snapshot
+        whole = run.complete and run.usable and run.select is not Select.CHANGED
+        return whole and snapshot.is_file() and file_digest(snapshot) == run.sha256
+
+    def _nearest_baseline(self, branch: str, sha: str) -> StoredRun | None:
+        """The usable baseline that is a commit or its nearest ancestor."""
+        runs = self.tracker.database.baselines(self.project.name, branch, exact=True)
+        known = {run.commit: run for run in runs if run.usable}
+        while (nearest := self.mirror.nearest(sha, tuple(known))) is not None:
+            run = known.pop(nearest)
+            if self._is_usable(run):
+                return run
+        return None
+
+    def _join(self, landing: Landing, runs: Mapping[str, StoredRun]) -> Prospective:
+        tip = self._base(runs[landing.tip.sha])
+        changes = self._order(landing, runs)
+        target = self.folder / "joined.coverage"
+        listener = self.tracker.listener
+        return join_changes(self._request(landing, tip), tip, changes, target, listener)
+
+    def _order(self, landing: Landing, runs: Mapping[str, StoredRun]) -> list[OpenChange]:
+        """The included changes, each behind those that it builds on."""
+        tip = landing.tip.sha
+        shas = {change.commit.sha for change in landing.included}
+        ahead = {sha: self.mirror.ahead(tip, sha) & shas - {sha} for sha in shas}
+        return [
+            self._open_change(landing, change, runs, tuple(ahead[change.commit.sha]))
+            for change in sorted(landing.included, key=lambda c: len(ahead[c.commit.sha]))
+        ]
+
+    def _open_change(
+        self,
+        landing: Landing,
+        change: Landed,
+        runs: Mapping[str, StoredRun],
+        below: tuple[str, ...],
+    ) -> OpenChange:
+        """A change held against the nearest of those it builds on, else a commit it forks off."""
+        sha, tip = change.commit.sha, landing.tip.sha
+        builds_on = self.mirror.nearest(sha, below)
+        fork = self.mirror.merge_base(tip, sha) or tip
+        nearest = runs[builds_on] if builds_on else self._nearest_baseline(landing.branch, fork)
+        measured = self._base(runs[sha])
+        return OpenChange(
+            measured=measured,
+            against=self._base(nearest or runs[tip]),
+            executed=self._executed(change, tip, measured.snapshot),
+        )
+
+    def _executed(self, change: Landed, tip: str, snapshot: Path) -> frozenset[str]:
+        """Unmerged commits of the change's tree at which its tests ran: earlier patch sets too."""
+        mirror = self.mirror
+        ran = {record.executed for record in read_tests(snapshot).values()}
+        same = {
+            sha
+            for sha in ran - {change.commit.sha}
+            if mirror.has(sha)
+            and mirror.commit(sha).tree == change.commit.tree
+            and not mirror.is_ancestor(sha, tip)
+        }
+        return frozenset({change.commit.sha, *same})
+
+    def _base(self, run: StoredRun) -> Base:
+        snapshot = self.tracker.settings.state / run.snapshot
+        return Base(commit=run.commit, snapshot=snapshot, before=run.as_before)
+
+    def _request(self, landing: Landing, base: Base | None) -> Request:
+        places = self.tracker.places(self.project.name)
+        return Request(
+            settings=self.project,
+            mirror=self.mirror,
+            commit=landing.merged,
+            branch=landing.branch,
+            kind=Kind.CHANGE,
+            select=Select.AFFECTED if base else Select.ALL,
+            base=base,
+            places=replace(places, stestr=self.folder / "stestr"),
+            environments=self.tracker.environments,
+            beside=self.tracker.other_needs(self.project.name),
+        )
+
+    def _verify(self, landing: Landing, found: Prospective) -> Verified:
+        full = self._full(landing)
+        ours, theirs = missing_lines(found.measurement), missing_lines(full.measurement)
+        false_covered, missed = compare_lines(ours, theirs)
+        explained: tuple[Explained, ...] = ()
+        if false_covered or missed:
+            again = missing_lines(self._full(landing).measurement)
+            alone = missing_lines(self._full(landing, workers=1).measurement)
+            explained = explain(false_covered, missed, again, alone, theirs)
+        total = full.measurement.total
+        return Verified(
+            statements=total.statements,
+            covered=total.covered,
+            tests=full.tests.run,
+            known_tests=len(found.tests),
+            complete=full.complete,
+            false_covered=false_covered,
+            missed=missed,
+            explained=explained,
+        )
+
+    def _full(self, landing: Landing, workers: int | None = None) -> JobResult:
+        """A full run of the merge by coverage.py itself, without contexts."""
+        request = self._request(landing, None)
+        changes: dict[str, object] = {"recorder": Recorder.PLAIN}
+        if workers:
+            changes["workers"] = workers
+        settings = self.project.model_copy(update=changes)
+        target = self.folder / "full.coverage"
+        return run_job(replace(request, settings=settings), target, self.tracker.listener).result
+
+
+def _report(
+    project: str,
+    landing: Landing,
+    runs: Mapping[str, StoredRun],
+    found: Prospective,
+    verified: Verified | None,
+) -> Prospect:
+    before, after = runs[landing.tip.sha].total, found.measurement.total
+    own = sum(len(lines) for files in found.gains.own.values() for lines in files.values())
+    lacking = [run.commit for run in runs.values() if not run.complete]
+    return Prospect(
+        project=project,
+        branch=landing.branch,
+        tip=landing.tip.sha,
+        merged_tree=landing.merged.tree,
+        before=Figures.from_counts(before),
+        after=Figures.from_counts(after),
+        changes=tuple(_report_change(change, runs, found) for change in landing.changes),
+        shared=after.covered - found.gains.kept - own,
+        lost=before.covered - found.gains.kept,
+        overlapping_tests=found.overlapping,
+        rests_on=dict(Counter(record.executed for record in found.tests.values())),
+        complete=not lacking,
+        notes=(*found.notes, *(f"The figure of {sha[:10]} is incomplete." for sha in lacking)),
+        seconds={stage: round(seconds, 3) for stage, seconds in found.seconds.items()},
+        verified=verified,
+    )
+
+
+def _report_change(
+    change: Landed, runs: Mapping[str, StoredRun], found: Prospective
+) -> ProspectedChange:
+    sha = change.commit.sha
+    told = ProspectedChange(
+        ref=change.ref,
+        commit=sha,
+        subject=change.commit.subject,
+        state=change.state,
+        conflicts_with=change.conflicts_with,
+        paths=change.paths,
+    )
+    if sha not in found.gains.own:
+        return told
+    patch = runs[sha].patch
+    lines = found.gains.own[sha]
+    return told.model_copy(
+        update={
+            "tests": runs[sha].tests.run,
+            "patch": None if patch is None else PatchReport.model_validate(patch),
+            "gain": sum(map(len, lines.values())),
+            "gain_lines": dict(lines),
+        }
+    )

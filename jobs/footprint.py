@@ -1,0 +1,112 @@
+"""What each context of a snapshot used: lines, modules, files. Questions for the choice of tests.
+
+Knows coverage.py's tables as `jobs.snapshot` does. Contexts are test ids, fixtures
+(`CLASS:setUpClass`, `MODULE:fixtures`, ...) and imports (`FILE:import`).
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Collection, Iterator
+from enum import StrEnum
+from pathlib import Path
+
+from jobs.comparison import Span
+from jobs.snapshot import opened
+
+IMPORTED = ":import"
+
+
+class Touch(StrEnum):
+    """How a context used a name: imported a module, opened a file, listed a folder."""
+
+    IMPORT = "import"
+    OPEN = "open"
+    LIST = "list"
+
+
+class Footprints:
+    """The footprints of one snapshot, read as they are asked for; close it after use."""
+
+    def __init__(self, snapshot: Path) -> None:
+        self._opened = opened(snapshot)
+        self._db: sqlite3.Connection = self._opened.__enter__()
+        self._rows: dict[str, list[tuple[str, int]]] = {}
+
+    def close(self) -> None:
+        """Give the file back."""
+        self._opened.__exit__(None, None, None)
+
+    def running(self, path: str, spans: Collection[Span]) -> set[str]:
+        """Contexts that ran any line of the 1-based, inclusive spans of a file."""
+        mask = 0
+        for first, last in spans:
+            mask |= ((1 << (last - first + 1)) - 1) << first
+        return {context for context, bits in self._lines(path) if bits & mask}
+
+    def measures(self, path: str) -> bool:
+        """Whether the file counts for coverage: all of its lines are recorded."""
+        found = self._db.execute("SELECT 1 FROM file WHERE path = ?", (path,)).fetchone()
+        return found is not None
+
+    def using(self, paths: Collection[str]) -> set[str]:
+        """Contexts that ran any line of the files."""
+        wanted = json.dumps(sorted(paths))
+        query = (
+            "WITH wanted AS (SELECT value AS name FROM json_each(?)),"
+            " ids AS (SELECT id FROM file WHERE path IN wanted)"
+            " SELECT context FROM context WHERE id IN ("
+            "SELECT context_id FROM covtrack_bits WHERE path IN wanted"
+            " UNION SELECT context_id FROM line_bits WHERE file_id IN ids"
+            " UNION SELECT context_id FROM arc WHERE file_id IN ids)"
+        )
+        return {context for (context,) in self._db.execute(query, (wanted,))}
+
+    def touching(self, kind: Touch, names: Collection[str]) -> set[str]:
+        """Contexts that touched any of the names in that way."""
+        query = (
+            "SELECT DISTINCT context FROM covtrack_touched JOIN context ON id = context_id"
+            " WHERE kind = ? AND name IN (SELECT value FROM json_each(?))"
+        )
+        rows = self._db.execute(query, (kind.value, json.dumps(sorted(names))))
+        return {context for (context,) in rows}
+
+    def touched(self, kind: Touch) -> Iterator[tuple[str, str]]:
+        """(name, context) of everything touched in that way."""
+        query = (
+            "SELECT name, context FROM covtrack_touched JOIN context ON id = context_id"
+            " WHERE kind = ?"
+        )
+        yield from self._db.execute(query, (kind.value,))
+
+    def imported(self) -> set[str]:
+        """Files that were imported: those that have a context of their own import."""
+        query = "SELECT context FROM context WHERE context LIKE ?"
+        return {
+            name.removesuffix(IMPORTED) for (name,) in self._db.execute(query, (f"%{IMPORTED}",))
+        }
+
+    def _lines(self, path: str) -> list[tuple[str, int]]:
+        if path not in self._rows:
+            self._rows[path] = list(self._read_lines(path))
+        return self._rows[path]
+
+    def _read_lines(self, path: str) -> Iterator[tuple[str, int]]:
+        of_context = " JOIN context ON context.id = context_id"
+        query = f"SELECT context, numbits FROM covtrack_bits{of_context} WHERE path = ?"  # noqa: S608
+        file = self._db.execute("SELECT id FROM file WHERE path = ?", (path,)).fetchone()
+        for context, numbits in self._db.execute(query, (path,)):
+            yield context, int.from_bytes(numbits, "little")
+        if file is None:
+            return
+        query = f"SELECT context, numbits FROM line_bits{of_context} WHERE file_id = ?"  # noqa: S608
+        for context, numbits in self._db.execute(query, file):
+            yield context, int.from_bytes(numbits, "little")
+        arcs: dict[str, int] = {}
+        query = f"SELECT context, fromno, tono FROM arc{of_context} WHERE file_id = ?"  # noqa: S608
+        for context, *ends in self._db.execute(query, file):
+            for line in ends:
+                if line > 0:
+                    arcs[context] = arcs.get(context, 0) | 1 << line
+        yield from arcs.items()

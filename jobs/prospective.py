@@ -1,0 +1,199 @@
+"""What coverage becomes when several changes land together: joins their rows. Pure.
+
+Of a test, the rows come from a measured commit from which the merged tree differs in nothing that
+the test can reach: the tip, or one of the changes. Where there is none, and for what belongs to
+no test (fixtures, imports), the tip's rows take up what each change added and lose what it took
+away. All rows stand at the merged tree's lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from jobs.measure import NOTHING, Executed, covered_statements
+from jobs.merge import FileMove
+from jobs.results import Measurement
+from jobs.snapshot import TestRecord
+from jobs.statements import Parsed
+
+FileRows = Mapping[str, Executed]
+Rows = Mapping[str, FileRows]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tip:
+    """The branch's tip: its tests, those that the changes can reach, its rows by context.
+
+    `covered` is all that ran, by path, moved to the merged tree.
+    """
+
+    tests: Mapping[str, TestRecord]
+    reached: frozenset[str]
+    rows: Rows
+    covered: FileRows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One change: the tests that ran for it, and those that are gone with it.
+
+    `reached` are tests of the change that something else of the merged tree can reach. `rows`
+    and `base_rows` are of its fresh tests and of all that is no test, for the change and for the
+    commit that it is held against.
+    """
+
+    commit: str
+    fresh: Mapping[str, TestRecord]
+    reached: frozenset[str]
+    gone: frozenset[str]
+    rows: Rows
+    base_rows: Rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joined:
+    """The merged tree's tests, the contexts whose rows are not the tip's, and those rows.
+
+    `dropped` also holds what is gone. `overlapping` are tests that more than one of the changes,
+    or a change and the branch since it forked off, can reach: no measured commit runs them so.
+    """
+
+    tests: Mapping[str, TestRecord]
+    rows: Rows
+    dropped: frozenset[str]
+    overlapping: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gains:
+    """By commit and path, covered statements of the merged tree that one change alone brings.
+
+    First lines; neither the tip's rows nor what another change brings cover them. `kept` counts
+    the covered statements that the tip's rows cover: what else is covered, several changes bring.
+    """
+
+    own: Mapping[str, Mapping[str, tuple[int, ...]]]
+    kept: int
+
+
+def move_rows(rows: Rows, moves: Mapping[str, FileMove]) -> Rows:
+    """The rows with each file's lines and arcs where they are now; equal ones are moved once."""
+    known: dict[tuple[str, Executed], Executed] = {}
+
+    def move(path: str, ran: Executed) -> Executed:
+        if (path, ran) not in known:
+            known[path, ran] = Executed(
+                lines=frozenset(moves[path].move_lines(ran.lines)),
+                arcs=frozenset(moves[path].move_arcs(ran.arcs)),
+            )
+        return known[path, ran]
+
+    moved: dict[str, FileRows] = {}
+    for context, files in rows.items():
+        there = {path: ran for path, ran in files.items() if path not in moves}
+        for path, ran in files.items():
+            new = moves[path].new if path in moves else None
+            if new is not None:
+                there[new] = _plus(there.get(new, NOTHING), move(path, ran))
+        moved[context] = {path: ran for path, ran in there.items() if ran != NOTHING}
+    return moved
+
+
+def join(tip: Tip, parts: Sequence[Part]) -> Joined:
+    """The tests and rows of all parts on the tip; a part comes after those that it builds on."""
+    gone = frozenset(test for part in parts for test in part.gone)
+    tests = {test: record for test, record in tip.tests.items() if test not in gone}
+    overlapping = []
+    rows: dict[str, FileRows] = {}
+    fresh = {test for part in parts for test in part.fresh} - gone
+    for test in sorted(fresh - tests.keys() | (tip.reached & tests.keys())):
+        sources = [part for part in parts if test in part.fresh]
+        settled = next((part for part in reversed(sources) if test not in part.reached), None)
+        if settled is None:
+            overlapping.append(test)
+        rows[test] = settled.rows.get(test, {}) if settled else _take_deltas(test, tip, parts)
+        for part in [settled] if settled else sources:
+            tests[test] = part.fresh[test]
+    for context in _contexts_of_no_test(tip, parts):
+        rows[context] = _take_deltas(context, tip, parts)
+    return Joined(
+        tests=tests,
+        rows=rows,
+        dropped=gone | rows.keys(),
+        overlapping=tuple(overlapping),
+    )
+
+
+def _contexts_of_no_test(tip: Tip, parts: Iterable[Part]) -> set[str]:
+    """Fixtures and imports that differ in some part from what it is held against."""
+    tests = {*tip.tests}.union(*(part.fresh for part in parts))
+    return {
+        context
+        for part in parts
+        for context in part.rows.keys() | part.base_rows.keys()
+        if context not in tests and part.rows.get(context) != part.base_rows.get(context)
+    }
+
+
+def _take_deltas(context: str, tip: Tip, parts: Iterable[Part]) -> FileRows:
+    found = dict(tip.rows.get(context, {}))
+    for part in parts:
+        now, before = part.rows.get(context, {}), part.base_rows.get(context, {})
+        for path in now.keys() | before.keys():
+            was, ran = before.get(path, NOTHING), now.get(path, NOTHING)
+            kept = _minus(found.get(path, NOTHING), _minus(was, ran))
+            found[path] = _plus(kept, _minus(ran, was))
+    return {path: ran for path, ran in found.items() if ran != NOTHING}
+
+
+def _plus(one: Executed, other: Executed) -> Executed:
+    return Executed(lines=one.lines | other.lines, arcs=one.arcs | other.arcs)
+
+
+def _minus(one: Executed, other: Executed) -> Executed:
+    return Executed(lines=one.lines - other.lines, arcs=one.arcs - other.arcs)
+
+
+def lines_of(ran: Executed) -> frozenset[int]:
+    """The lines that ran, those at the ends of arcs too."""
+    return ran.lines | {line for arc in ran.arcs for line in arc if line > 0}
+
+
+def find_brought(part: Part) -> dict[str, set[int]]:
+    """By path, the lines that some context runs in the change and did not before it."""
+    brought: dict[str, set[int]] = {}
+    for context, files in part.rows.items():
+        before = part.base_rows.get(context, {})
+        for path, ran in files.items():
+            new = lines_of(ran) - lines_of(before.get(path, NOTHING))
+            brought.setdefault(path, set()).update(new)
+    return brought
+
+
+def find_gains(
+    tip: Tip,
+    parts: Sequence[Part],
+    parsed: Mapping[str, Parsed],
+    measurement: Measurement,
+) -> Gains:
+    """What each change alone covers of the merged tree's own code, and what the tip's rows do."""
+    kept = 0
+    brought = {part.commit: find_brought(part) for part in parts}
+    gains: dict[str, dict[str, tuple[int, ...]]] = {commit: {} for commit in brought}
+    for file in measurement.files:
+        if file.vendored:
+            continue
+        here = parsed[file.path]
+        ran = {c: _covered(here, found.get(file.path, ())) for c, found in brought.items()}
+        known = _covered(here, lines_of(tip.covered.get(file.path, NOTHING)))
+        kept += len(known.difference(file.missing))
+        for commit, own in ran.items():
+            others = known.union(file.missing, *(ran[c] for c in ran if c != commit))
+            if own - others:
+                gains[commit][file.path] = tuple(sorted(own - others))
+    return Gains(own=gains, kept=kept)
+
+
+def _covered(parsed: Parsed, lines: Collection[int]) -> set[int]:
+    return covered_statements(parsed, lines) if lines else set()
