@@ -2,7 +2,8 @@
 
 All three are jobs/measured/worker.py in one process, interleaved: without a recorder; with the
 sys.monitoring recorder, lines per test; with coverage.py's C tracer, a context per test. CPU is
-the whole process's, footprints included. The lines of both recorders are compared on the files that are measured.
+the whole process's; under both recorders it holds the footprints too. The lines of both are
+compared on the files that are measured.
 """
 
 from __future__ import annotations

@@ -131,6 +131,7 @@ def _find_dropped(
         contexts,
         ran=again,
         gone=known.keys() - tests.keys(),
+        left=tests.keys(),
         loaded={name for worker in ran.workers for name in worker.tests} | selection.gone,
         imports=selection.imports | moved,
     )

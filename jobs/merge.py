@@ -107,16 +107,19 @@ def contexts_to_drop(
     *,
     ran: Collection[str],
     gone: Collection[str],
+    left: Collection[str],
     loaded: Collection[str],
     imports: Collection[str],
 ) -> frozenset[str]:
     """Contexts whose rows are not carried.
 
-    Those of tests that `ran` again or are `gone` (ids); of fixtures around any of them; of the
-    modules `loaded` now, as far as loading goes; of `imports` (files) that are measured anew or
+    Those of tests that `ran` again or are `gone` (ids); of fixtures around one that ran, or around
+    none of the tests that are `left` any more; of the modules `loaded` now, as far as loading goes; of `imports` (files) that are measured anew or
     are no longer imported.
     """
-    around = {prefix for test in (*ran, *gone) for prefix in _prefixes(test)}
+    around = {prefix for test in ran for prefix in _prefixes(test)}
+    lost = {prefix for test in gone for prefix in _prefixes(test)}
+    around |= lost - {prefix for test in left for prefix in _prefixes(test)} if lost else set()
     names = {*ran, *gone}
     return frozenset(
         context

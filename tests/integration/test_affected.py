@@ -405,6 +405,11 @@ class TestFileTest(AffectedCase):
         self.write("lib/tests/test_shapes.py", text.partition("class UnitTest")[0])
         self.expect(set())
 
+    def test_deleted_test_of_a_class_with_a_fixture(self) -> None:
+        text = self.clone.read("lib/tests/test_files.py")
+        self.write("lib/tests/test_files.py", text.partition("\n    def test_again")[0])
+        self.expect(set())
+
     def test_helper_of_a_base_class(self) -> None:
         self.clone.replace("lib/tests/base.py", 'texts.plain("x")', 'texts.plain("y")')
         self.expect({"PlainTest.test_mixed"})

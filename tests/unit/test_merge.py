@@ -233,7 +233,7 @@ class FileMoveTest(TestCase):
 def drop(contexts: Iterable[str], **reasons: Iterable[str]) -> frozenset[str]:
     """contexts_to_drop, with nothing for the reasons that are not named."""
     none: dict[str, frozenset[str]] = dict.fromkeys(
-        ("ran", "gone", "loaded", "imports"), frozenset()
+        ("ran", "gone", "left", "loaded", "imports"), frozenset()
     )
     return contexts_to_drop(
         contexts, **{**none, **{name: frozenset(value) for name, value in reasons.items()}}
@@ -269,6 +269,12 @@ class ContextsToDropTest(TestCase):
 
     def test_a_test_that_is_gone_goes_like_one_that_ran(self) -> None:
         self.assertEqual(drop(CONTEXTS, ran=["p.b.T.test"]), drop(CONTEXTS, gone=["p.b.T.test"]))
+
+    def test_fixtures_stay_as_long_as_a_test_of_theirs_is_left(self) -> None:
+        gone = ["p.a.T.test"]
+        self.assertEqual({*gone}, drop(CONTEXTS, gone=gone, left=["p.a.T.other"]))
+        own = drop(CONTEXTS, gone=gone, left=["p.a.U.test"])
+        self.assertEqual({*gone, "p.a.T:setUpClass"}, own)
 
     def test_loading_a_module_replaces_what_loading_ran(self) -> None:
         self.assertEqual(LOADING, drop(CONTEXTS, loaded=["p.a"]))

@@ -1,0 +1,95 @@
+"""Random histories: after every commit the affected tests alone give what a full run gives."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Mapping
+
+from testtools.content import text_content
+
+from jobs.results import JobResult, Select
+from tests.edits import Editor
+from tests.integration.test_affected import AffectedCase
+from tests.integration.test_tracking import lines_of
+
+# A longer search: COVTRACK_HISTORY=SEED:STEPS
+SEED, _, STEPS = os.environ.get("COVTRACK_HISTORY", "20261123:").partition(":")
+
+SCENARIOS = """\
+import unittest
+
+from lib import shapes
+
+
+class WideTest(unittest.TestCase):
+    scenario = None
+
+    def id(self):
+        name = super().id()
+        return "%s(%s)" % (name, self.scenario) if self.scenario else name
+
+    def run(self, result=None):
+        if self.scenario:
+            return super().run(result)
+        for scenario in ("narrow", "wide"):
+            test = type(self)(self._testMethodName)
+            test.scenario = scenario
+            test.run(result)
+
+    def test_wide(self):
+        width = 2 if self.scenario == "narrow" else 3
+        self.assertTrue(shapes.Square(width).area())
+"""
+
+
+class HistoryTest(AffectedCase):
+    """Lines: 0 that are falsely called covered, 0 missed."""
+
+    steps = 12
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.write("lib/tests/test_scenarios.py", SCENARIOS)
+        self.clone.commit_all("Scenarios")
+        self.measure("HEAD", Select.AFFECTED)
+
+    def test_history(self) -> None:
+        editor = Editor(self.root, random.Random(f"{SEED} {type(self).__name__}"))
+        said: list[str] = []
+        run = carried = 0
+        for _ in range(int(STEPS or self.steps)):
+            edits = [editor.edit() for _ in range(editor.chance.choice((1, 1, 2, 3)))]
+            said.append("; ".join(edits))
+            commit = self.clone.commit_all(said[-1])
+            full = self.measure_apart(commit)
+            if not full.complete:  # a test module cannot be imported: nothing is promised
+                self.clone.repo.git.reset("-q", "--hard", "HEAD~")
+                said[-1] += " (taken back)"
+                continue
+            result = self.measure(commit, Select.AFFECTED)
+            self.compare(full, result, "\n".join(said))
+            run, carried = run + result.tests.run, carried + result.tests.carried
+            said[-1] += f" ({result.tests.run} run)"
+        self.addDetail("history", text_content("\n".join(said)))
+        self.assertGreater(carried, run)
+
+    def measure_apart(self, commit: str) -> JobResult:
+        """A full run as another project, so that the history rests on its own results alone."""
+        name, self.name = self.name, f"{self.name}-full"
+        try:
+            return self.measure(commit, Select.ALL)
+        finally:
+            self.name = name
+
+    def compare(self, full: JobResult, result: JobResult, said: str) -> None:
+        self.assertEqual(full.tests.run, result.tests.run + result.tests.carried, said)
+        self.assertEqual(lines_of(full), lines_of(result), said)
+        self.assertEqual(full.measurement, result.measurement, said)
+
+
+class BranchHistoryTest(HistoryTest):
+    """Branches: the same, recorded by coverage.py."""
+
+    settings: Mapping[str, object] = {"branch_coverage": True}
+    steps = 8
