@@ -114,8 +114,8 @@ def contexts_to_drop(
     """Contexts whose rows are not carried.
 
     Those of tests that `ran` again or are `gone` (ids); of fixtures around one that ran, or around
-    none of the tests that are `left` any more; of the modules `loaded` now, as far as loading goes; of `imports` (files) that are measured anew or
-    are no longer imported.
+    none of the tests that are `left`; of the modules `loaded` now, as far as loading goes; of
+    `imports` (files) that are measured anew or are no longer imported.
     """
     around = {prefix for test in ran for prefix in _prefixes(test)}
     lost = {prefix for test in gone for prefix in _prefixes(test)}
