@@ -135,7 +135,7 @@ def _find_dropped(
         loaded={name for worker in ran.workers for name in worker.tests} | selection.gone,
         imports=selection.imports | moved,
     )
-    if not (selection.imports or moved):
+    if not (dropped or selection.imports or moved):
         return dropped
     left = _no_longer_imported(base, before, ground, fresh, dropped)
     return dropped | {f"{path}:import" for path in left}

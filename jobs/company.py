@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from jobs.faults import company_fault
@@ -38,14 +39,21 @@ class Company:
 
     def passes_at_base(self, test: str) -> bool | None:
         """Whether the test passes alone at the base's commit; None if that cannot be tried."""
+        runner = self._runner_at_base
+        if runner is None:
+            return None
+        return _passes(runner, self.module_of[test], test, self.timeout, alone=True)
+
+    @cached_property
+    def _runner_at_base(self) -> Runner | None:
+        """One for all tests: it numbers the folders in which they run."""
         root = self.base_root()
         if root is None:
             return None
         around = self.runner.surroundings
         path = around.variables["PYTHONPATH"].replace(str(around.root), str(root))
         at_base = replace(around, root=root, variables={**around.variables, "PYTHONPATH": path})
-        runner = Runner(self.runner.folder / "base", at_base, self.runner.listener)
-        return _passes(runner, self.module_of[test], test, self.timeout, alone=True)
+        return Runner(self.runner.folder / "base", at_base, self.runner.listener)
 
 
 def tell_company_apart(suspects: Sequence[str], company: Company) -> dict[str, Fault]:

@@ -232,7 +232,8 @@ class OddProjectTest(BadCase):
         self.clone.commit("Use", {BAD: user})
         self.run_job()
         setter = "import sample\n" + bad_test("sample.SEEN = True")
-        self.clone.commit("Set", {BAD: user + "\n", "sample/tests/test_a.py": setter})
+        again = user.replace("'SEEN'))", "'SEEN'), 1)")
+        self.clone.commit("Set", {BAD: again, "sample/tests/test_a.py": setter})
         (fault,) = self.run_job().faults
         self.assertEqual((FaultKind.COMPANY, NAME), (fault.kind, fault.subject))
 
@@ -241,6 +242,14 @@ class OddProjectTest(BadCase):
         self.run_job()
         (fault,) = self.run_bad("self.fail('broken')").faults
         self.assertEqual((FaultKind.TEST, NAME), (fault.kind, fault.subject))
+
+    def test_several_broken_by_the_change(self) -> None:
+        self.run_job()
+        self.clone.replace("sample/shapes.py", "return width * height", "return None")
+        self.clone.replace("sample/shapes.py", "raise ValueError(width)", "pass")
+        self.clone.commit_all("Break")
+        faults = self.run_job().faults
+        self.assertEqual([FaultKind.TEST] * 2, [fault.kind for fault in faults])
 
 
 class RefusedTest(BadCase):
