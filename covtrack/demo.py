@@ -15,6 +15,8 @@ from rich.table import Table
 
 from covtrack.demo_history import LIBRARY, History, Step, make_history
 from covtrack.export import export_snapshot
+from covtrack.prospect import Prospector
+from covtrack.prospect_report import render_prospect
 from covtrack.reasons import explain_test
 from covtrack.replay import Replayer, Walk
 from covtrack.replay_report import render_table, say_commit, write_page
@@ -74,10 +76,14 @@ def run_demo(folder: Path) -> None:
         jobs = _run_jobs(tracker, history, listener)
         html = folder / "html"
         export_snapshot(tracker, settings.project(LIBRARY), "master", "html", html)
+        listener(Noted(sentence="What becomes of the coverage when all three changes land?"))
+        siblings = tuple(step.commit for step in history.siblings)
+        prospect = Prospector(tracker, settings.project(LIBRARY)).run(siblings)
         replay = _replay(tracker, folder, listener)
     _print_jobs(jobs)
     _print_patches(jobs)
     _print_why(tracker, jobs)
+    render_prospect(prospect)
     render_table(replay)
     click.echo(f"Replay page: {folder / 'replay.html'}")
     click.echo(render_projects(database.project_rows(), Format.TABLE, datetime.now(UTC)))

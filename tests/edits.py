@@ -53,6 +53,8 @@ class Editor:
             self.break_lines,
             self.add_effect,
             self.add_condition,
+            self.guard_statement,
+            self.add_function,
             self.add_set_up,
         )
 
@@ -354,6 +356,28 @@ class Editor:
             tree.body += self._parse(text)
 
         return f"add a condition to {self._change(self._any_file(), work)}"
+
+    def guard_statement(self) -> str:
+        """A global that is bound, or made another one, before or after the others."""
+
+        def work(tree: ast.Module) -> None:
+            text = self.chance.choice(
+                [
+                    "if N % 2:\n    LIMIT = N",
+                    "TOP_N = N",
+                    "try:\n    UNITS\nexcept NameError:\n    pass",
+                ]
+            )
+            tree.body[self.chance.randint(0, len(tree.body)) : 0] = self._parse(text)
+
+        return f"guard a statement of {self._change(self._any_file(), work)}"
+
+    def add_function(self) -> str:
+        def work(tree: ast.Module) -> None:
+            name = self.chance.choice(["more_N", "unit", "plain", "len"])
+            tree.body += self._parse(f"def {name}(*given):\n    return N % 2")
+
+        return f"add a function to {self._change(self._any_file(), work)}"
 
     def add_set_up(self) -> str:
         name = self.chance.choice(["setUp", "tearDown", "setUpClass", "setUpModule"])

@@ -86,6 +86,9 @@ class SampleClone:
     def __init__(self, root: Path, files: Mapping[str, str] = FILES) -> None:
         self.root = root
         self.repo = git.Repo.init(root, mkdir=True, initial_branch="master")
+        who = {"NAME": AUTHOR.name, "EMAIL": AUTHOR.email}
+        roles = ("GIT_AUTHOR_", "GIT_COMMITTER_")
+        self.repo.git.update_environment(**{r + k: v or "" for r in roles for k, v in who.items()})
         self.commit("Begin", files)
 
     def commit(self, message: str, files: Mapping[str, str | None]) -> str:
