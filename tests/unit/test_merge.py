@@ -282,6 +282,7 @@ class ContextsToDropTest(TestCase):
     def test_imports_go_by_their_file(self) -> None:
         self.assertEqual({"p/a.py:import"}, drop(CONTEXTS, imports=["p/a.py"]))
 
+    @settings(deadline=None)
     @given(st.sets(st.sampled_from(CONTEXTS)), st.sets(st.sampled_from(CONTEXTS[1:5])))
     def test_nothing_goes_for_no_reason(self, contexts: set[str], ran: set[str]) -> None:
         dropped = drop(contexts, ran=ran)
