@@ -3,7 +3,7 @@
 All three are jobs/measured/worker.py in one process, interleaved: without a recorder; with the
 sys.monitoring recorder, lines per test; with coverage.py's C tracer, a context per test. CPU is
 the whole process's; under both recorders it holds the footprints too. The lines of both are
-compared on the files that are measured.
+compared on the files that are measured, at all and test by test.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import sqlite3
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from coverage import CoverageData
+from coverage.numbits import numbits_to_nums
 from real_projects import (
     Checkout,
     Scene,
@@ -36,6 +38,25 @@ from venv_builder.processes import run_command
 NAME = "recorder_cost"
 WORKER = Path(__file__).resolve().parents[1] / "jobs" / "measured" / "worker.py"
 PLAIN, OURS, TRACER = "plain", "sys.monitoring", "C tracer"
+QUERY = """
+    SELECT context, path, numbits FROM line_bits
+    JOIN context ON context.id = context_id JOIN file ON file.id = file_id
+"""
+HEADS = [
+    "project",
+    "way",
+    "tests",
+    "CPU s",
+    "ratio",
+    "range",
+    "of minima",
+    "lines",
+    "differ",
+    "test lines",
+    "differ",
+]
+# Context and file to the lines that ran.
+Lines = Mapping[tuple[str, str], set[int]]
 WAYS = {PLAIN: "none", OURS: "auto", TRACER: "coverage"}
 
 
@@ -125,14 +146,17 @@ class Bench:
             "recorder": WAYS[way],
         }
 
-    def lines(self) -> dict[str, set[int]]:
-        """All lines of the last run, by measured file. An empty file's line 0 is no line."""
+    def lines(self) -> Lines:
+        """All lines of the last run in measured files. An empty file's line 0 is no line."""
         folder = self.checkout.root.with_name(f"{self.checkout.root.name}-run") / "data"
         (path,) = folder.glob(".coverage*")
-        data = CoverageData(basename=str(path))
-        data.read()
-        found = {name: set(data.lines(name) or ()) - {0} for name in data.measured_files()}
-        return {name: found.get(name, set()) for name in self.suite.measured(self.paths)}
+        measured = set(self.suite.measured(self.paths))
+        with closing(sqlite3.connect(path)) as db:
+            return {
+                (context, name): set(numbits_to_nums(bits)) - {0}
+                for context, name, bits in db.execute(QUERY)
+                if name in measured
+            }
 
 
 def prepare(scene: Scene, name: str, revision: str, worker: Path) -> Bench:
@@ -153,7 +177,7 @@ def measure(bench: Bench, name: str, rounds: int) -> dict[str, Any]:
     """`rounds` interleaved runs of each way; a first plain one, uncounted, compiles bytecode."""
     bench.run(PLAIN)
     cpus: dict[str, list[float]] = {way: [] for way in WAYS}
-    lines: dict[str, dict[str, set[int]]] = {}
+    lines: dict[str, Lines] = {}
     reports: dict[str, dict[str, Any]] = {}
     for number in range(rounds):
         for way in WAYS:
@@ -163,29 +187,39 @@ def measure(bench: Bench, name: str, rounds: int) -> dict[str, Any]:
                 lines[way] = bench.lines()
         seconds = ", ".join(f"{way} {cpus[way][-1]:.2f}" for way in WAYS)
         say(f"{name}: round {number + 1} of {rounds}: {seconds} CPU s")
+    tests = [test for ids in reports[OURS]["tests"].values() for test in ids]
     return {
         "commit": git(bench.checkout.root, "rev-parse", "HEAD"),
-        "tests": sum(map(len, reports[OURS]["tests"].values())),
+        "tests": len(tests),
         "recorders": {way: reports[way]["recorder"] for way in WAYS},
         "cpu": cpus,
-        "lines": compare(lines[OURS], lines[TRACER]),
+        **compare(lines[OURS], lines[TRACER], tests),
     }
 
 
-def compare(
-    ours: Mapping[str, set[int]], tracers: Mapping[str, set[int]]
-) -> dict[str, int | list[str]]:
-    """How many files and lines ran, and the lines that only one of the two recorded."""
+def compare(ours: Lines, tracers: Lines, tests: Collection[str]) -> dict[str, object]:
+    """How much ran by the C tracer, and what only one of the two recorded: at all, per test."""
+    differences: dict[str, object] = {}
+    for kind, keys in (("lines", None), ("pairs", set(tests))):
+        found, expected = flatten(ours, keys), flatten(tracers, keys)
+        differences[kind] = len(expected)
+        differences[f"{kind}_missed"] = sorted(expected - found)[:100]
+        differences[f"{kind}_false"] = sorted(found - expected)[:100]
+    return {"files": len({name for _, name in tracers}), **differences}
+
+
+def flatten(lines: Lines, tests: Collection[str] | None) -> set[tuple[str, str, int]]:
+    """Test, file and line of each that ran; without `tests` those of all contexts as one."""
     return {
-        "files": sum(bool(numbers) for numbers in tracers.values()),
-        "lines": sum(map(len, tracers.values())),
-        "missed": [f"{path}:{n}" for path in tracers for n in sorted(tracers[path] - ours[path])],
-        "false": [f"{path}:{n}" for path in tracers for n in sorted(ours[path] - tracers[path])],
+        ("" if tests is None else context, name, number)
+        for (context, name), numbers in lines.items()
+        if tests is None or context in tests
+        for number in numbers
     }
 
 
 def as_rows(name: str, result: Mapping[str, Any]) -> list[list[object]]:
-    """The printed rows: ratios are of the runs of one round; the last two columns are lines."""
+    """The printed rows: ratios are of the runs of one round; the rest are lines."""
     rows: list[list[object]] = []
     plain = result["cpu"][PLAIN]
     for way in WAYS:
@@ -194,9 +228,9 @@ def as_rows(name: str, result: Mapping[str, Any]) -> list[list[object]]:
         spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
         middle = [f"{median(cpus):.2f}", f"{median(ratios):.2f}", spread]
         rows.append([name, way, result["tests"], *middle, f"{min(cpus) / min(plain):.2f}"])
-    lines = result["lines"]
-    rows[1] += [lines["lines"], len(lines["missed"]) + len(lines["false"])]
-    return [row + [""] * (9 - len(row)) for row in rows]
+    for kind in ("lines", "pairs"):
+        rows[1] += [result[kind], len(result[f"{kind}_missed"]) + len(result[f"{kind}_false"])]
+    return [row + [""] * (len(HEADS) - len(row)) for row in rows]
 
 
 def read_arguments() -> argparse.Namespace:
@@ -229,8 +263,7 @@ def main() -> None:
 
 
 def print_results(results: Mapping[str, Mapping[str, Any]]) -> None:
-    heads = ["project", "way", "tests", "CPU s", "ratio", "range", "of minima", "lines", "differ"]
-    print_table(heads, [row for name in sorted(results) for row in as_rows(name, results[name])])
+    print_table(HEADS, [row for name in sorted(results) for row in as_rows(name, results[name])])
 
 
 if __name__ == "__main__":

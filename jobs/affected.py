@@ -30,6 +30,9 @@ HOOKS = frozenset(
     }
 )  # fmt: skip
 
+# Functions that unittest calls around all tests of a module, or to make them.
+MODULE_HOOKS = frozenset({"setUpModule", "tearDownModule", "load_tests"})
+
 
 class Uses(Protocol):
     """The questions that are asked of the base's footprints and tests.
@@ -179,6 +182,8 @@ class _Search:
         self._import_again(path, why)
         if self.tree.tests(path):
             self.reached.modules.setdefault(path, why)
+            if not statement.owner and not MODULE_HOOKS.isdisjoint(statement.bound):
+                self._reach(self.uses.named(path, ""), why)
         kind, owner = statement.kind, statement.owner
         if kind is StatementKind.EFFECT or "*" in statement.bound:
             self._take_module(path, why)

@@ -57,16 +57,14 @@ def find_gone(selection: Selection, ran: Ran, known: Mapping[str, TestRecord]) -
         for test in tests
     }
     again = {outcome.test for outcome in ran.outcomes}
-    again_plain = {test.partition("(")[0] for test in again}
     loaded = {module.name for module in selection.run}
 
     def is_gone(test: str, module: str) -> bool:
         if module in selection.gone:
             return True
-        plain = test.partition("(")[0]
-        # A scenario that did not come back when its test ran again.
-        lost = test not in again and plain in again_plain and test not in selection.skip
-        return module in loaded and (plain not in listed or lost)
+        # A scenario that did not come back, or a test whose class could not be set up.
+        lost = test not in again and test not in selection.skip
+        return module in loaded and (lost or test.partition("(")[0] not in listed)
 
     return frozenset(test for test, record in known.items() if is_gone(test, record.module))
 

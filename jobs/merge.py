@@ -14,6 +14,7 @@ from jobs.comparison import NOTHING_ALIGNED, Alignment
 from jobs.diff import FileChange, LineMap
 from jobs.measure import Arc
 from jobs.statements import Parsed
+from jobs.suite import fixture_owner
 
 FIXTURES = frozenset(
     {"setUpClass", "tearDownClass", "setUpModule", "tearDownModule", "fixtures", "load_tests"}
@@ -141,7 +142,7 @@ def _is_dropped(
 
 def _prefixes(test: str) -> Iterator[str]:
     """The classes and modules, by name, that a test id may lie in."""
-    name = test.partition("(")[0].rpartition(".")[0]
+    name = fixture_owner(test) or test.partition("(")[0].rpartition(".")[0]
     while name:
         yield name
         name = name.rpartition(".")[0]

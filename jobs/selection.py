@@ -105,7 +105,8 @@ def _tests_around(context: str, known: Mapping[str, str]) -> Iterable[str]:
     if not colon:
         return known if not context else ()  # "" is nobody's: anybody may need what it ran
     if fixture in FIXTURE_ENDS:
-        return [test for test in known if test.startswith(f"{owner}.")]
+        failed = f"{fixture} ({owner})"  # then it stands for tests that are not known
+        return [test for test in known if test == failed or test.startswith(f"{owner}.")]
     return [test for test, module in known.items() if owner in (module, _class_module(test))]
 
 

@@ -20,6 +20,8 @@ PATTERN = "test*.py"
 SHELL_VARIABLE = re.compile(r"\$(?:\{(\w+)(?::?-([^}]*))?\}|(\w+))")
 # unittest asks for an identifier of the file alone; folders only have to be importable.
 LOADABLE_PATH = re.compile(r"^([^/.]+/)*[^\d\W]\w*$")
+# The id under which unittest tells that a fixture failed, or that it skips its tests.
+FIXTURE_ID = re.compile(r"^(?:setUp|tearDown)(?:Class|Module) \((.+)\)$")
 IDENTIFIER_PATH = re.compile(r"^[^\d\W]\w*(/[^\d\W]\w*)*$")
 
 
@@ -180,9 +182,15 @@ def module_name(path: str, top_dirs: Iterable[str] = ("",)) -> str | None:
     return None
 
 
+def fixture_owner(test: str) -> str | None:
+    """The class or module of an outcome `setUpClass (pkg.mod.Class)`; None for a test."""
+    found = FIXTURE_ID.match(test)
+    return found.group(1) if found else None
+
+
 def owner_of(test: str, modules: Collection[str]) -> str | None:
     """The longest of `modules` that the test id or context lies in."""
-    name = test.partition("(")[0].partition(":")[0]
+    name = fixture_owner(test) or test.partition("(")[0].partition(":")[0]
     while name:
         if name in modules:
             return name

@@ -121,7 +121,8 @@ class Editor:
         return self._change(self._any_file(pattern), choose)
 
     def _parse(self, text: str) -> list[ast.stmt]:
-        return ast.parse(text.replace("N", str(self.number))).body
+        number = re.sub(r"(?<![A-Za-z])N(?![A-Za-z])", str(self.number), text)
+        return ast.parse(number).body
 
     def put_statement_in(self) -> str:
         """Anywhere in a function, in blocks inside too."""

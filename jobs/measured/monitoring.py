@@ -15,11 +15,13 @@ import sys
 import types
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
+from opcode import opmap
 from typing import Any
 
 import coverage
 from coverage import CoverageData
 
+RESUME = opmap.get("RESUME", 0)
 OUTSIDE = ""
 BETWEEN = ":between"
 
@@ -81,13 +83,19 @@ class MonitoringRecorder:
     def _switch_on(self, code: types.CodeType) -> None:
         events = self.monitoring.events
         wanted = events.LINE
-        if code.co_filename not in self.exact and self._tell_by_start(code):
-            wanted = events.PY_START | events.PY_RESUME
+        if code.co_filename not in self.exact:
+            if self._tell_by_start(code, body_line(code)):
+                wanted = events.PY_START | events.PY_RESUME
+        elif starts_unseen(code) and self._tell_by_start(code, code.co_firstlineno):
+            wanted |= events.PY_START
         self.monitoring.set_local_events(self.tool, code, wanted)
 
-    def _tell_by_start(self, code: types.CodeType) -> bool:
-        """Whether file and first line tell this code object, as a lambda's may not."""
-        body = self.lines[code.co_filename][body_line(code)]
+    def _tell_by_start(self, code: types.CodeType, line: int) -> bool:
+        """Whether file and first line tell this code object, as a lambda's may not.
+
+        If so its start stands for `line`.
+        """
+        body = self.lines[code.co_filename][line]
         bodies = self.bodies[code.co_filename]
         return bodies.setdefault(code.co_firstlineno, body) is body
 
@@ -148,6 +156,19 @@ def body_line(code: Any) -> int:
     """The first line of a function's body; its only line if it has one."""
     first: int = code.co_firstlineno
     return next((line for _, _, line in code.co_lines() if line and line > first), first)
+
+
+def starts_unseen(code: types.CodeType) -> bool:
+    """Whether the body begins on the line of RESUME, as that of most lambdas does.
+
+    Python 3.13 has no LINE event there. coverage.py's C tracer records that line.
+    """
+    start = code.co_code[::2].find(RESUME) * 2
+    lines: Any = code
+    return any(
+        first <= start < end - 2 and line == code.co_firstlineno  # an empty module has line 0
+        for first, end, line in lines.co_lines()
+    )
 
 
 def by_context(lines: Mapping[int, list[int]], contexts: list[str]) -> Iterator[tuple[str, bytes]]:

@@ -216,6 +216,31 @@ class ImportFormsTest(FormsCase):
         self.expect({"ChoiceTest.test_choose"})
 
 
+class FailingFixtureTest(FormsCase):
+    """Tests whose class cannot be set up do not run: nothing of them may be carried."""
+
+    def test_class_that_cannot_be_set_up_and_then_can(self) -> None:
+        self.clone.replace("lib/files.py", 'return "one"', "raise ValueError")
+        result = self.expect({"test_files.SettingTest)"})
+        self.assertEqual(len(ALL) - 1, result.tests.run + result.tests.carried)
+        self.clone.replace("lib/shapes.py", "return UNITS[0]", "return str(UNITS[0])")
+        self.expect({"UnitTest.test_unit"})
+        self.clone.replace("lib/files.py", "raise ValueError", "return '1'")
+        result = self.expect({"SettingTest.test_setting", "SettingTest.test_again"})
+        self.assertEqual(len(ALL), result.tests.run + result.tests.carried)
+
+    def test_module_that_cannot_be_set_up(self) -> None:
+        text = self.clone.read("lib/tests/test_shapes.py")
+        hook = "\n\ndef setUpModule():\n    shapes.unit()\n"
+        self.write("lib/tests/test_shapes.py", text + hook)
+        self.expect({*SHAPES, *CIRCLES, "UnitTest.test_unit"})
+        self.clone.replace("lib/shapes.py", "return UNITS[0]", "raise ValueError")
+        result = self.expect({"tests.test_shapes)"})
+        self.assertEqual(len(ALL) - 4, result.tests.run + result.tests.carried)
+        self.clone.replace("lib/shapes.py", "raise ValueError", "return 'mm'")
+        self.expect({*SHAPES, *CIRCLES, "UnitTest.test_unit"})
+
+
 class HelperTest(FormsCase):
     def test_constant_of_a_helper_of_tests(self) -> None:
         self.add("lib/tests/numbers.py", "WIDTH = 2\nOTHER = 3\n")

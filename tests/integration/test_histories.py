@@ -8,10 +8,12 @@ from collections.abc import Mapping
 
 from testtools.content import text_content
 
-from jobs.results import JobResult, Select
+from jobs.results import JobResult, Select, Status
+from jobs.snapshot import read_tests
 from tests.edits import Editor
 from tests.integration.test_affected import AffectedCase
 from tests.integration.test_tracking import lines_of
+from venv_builder import find_interpreters
 
 # A longer search: COVTRACK_HISTORY=SEED:STEPS
 SEED, _, STEPS = os.environ.get("COVTRACK_HISTORY", "20261123:").partition(":")
@@ -43,10 +45,15 @@ class WideTest(unittest.TestCase):
 """
 
 
-class HistoryTest(AffectedCase):
-    """Lines: 0 that are falsely called covered, 0 missed."""
+def outcomes_of(result: JobResult) -> dict[str, Status]:
+    """All tests of a commit, run now or carried, and what came of them."""
+    return {test.test: test.status for test in read_tests(result.snapshot).values()}
 
-    steps = 12
+
+class HistoryTest(AffectedCase):
+    """Lines: 0 that are falsely called covered, 0 missed. Outcomes: all as of a full run."""
+
+    steps = 8
 
     def setUp(self) -> None:
         super().setUp()
@@ -83,13 +90,23 @@ class HistoryTest(AffectedCase):
             self.name = name
 
     def compare(self, full: JobResult, result: JobResult, said: str) -> None:
-        self.assertEqual(full.tests.run, result.tests.run + result.tests.carried, said)
+        self.assertEqual(outcomes_of(full), outcomes_of(result), said)
         self.assertEqual(lines_of(full), lines_of(result), said)
         self.assertEqual(full.measurement, result.measurement, said)
+
+
+class MonitoringHistoryTest(HistoryTest):
+    """The same, recorded by sys.monitoring where this machine has an interpreter with it."""
+
+    def setUp(self) -> None:
+        versions = [found.version[:2] for found in find_interpreters()]
+        if max(versions) < (3, 12):
+            self.skipTest("no CPython with sys.monitoring on this machine")
+        self.settings = {"python": "{}.{}".format(*max(versions))}
+        super().setUp()
 
 
 class BranchHistoryTest(HistoryTest):
     """Branches: the same, recorded by coverage.py."""
 
     settings: Mapping[str, object] = {"branch_coverage": True}
-    steps = 8

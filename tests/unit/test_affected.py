@@ -449,6 +449,16 @@ class TestFileTest(RulesCase):
             found = self.change("t/base.py", "def help(self):", new)
             self.assertLessEqual({"test_greet", "test_plain"}, tests_of(found), hook)
 
+    def test_hooks_of_a_module_are_for_all_of_its_tests(self) -> None:
+        for name in ("setUpModule", "tearDownModule", "load_tests"):
+            for text in (f"def {name}(*given):\n            pass", f"{name} = make()"):
+                found = self.change(
+                    "t/test_shapes.py", "import unittest\n", f"import unittest\n        {text}\n"
+                )
+                self.expect(SHAPES, found)
+        hook = "def setUpModule():\n            pass\n\n        class"
+        self.expect((), self.change("pkg/shapes.py", "class Circle", f"{hook} Circle"))
+
     def test_helpers_are_not(self) -> None:
         new = "def other(self):\n                pass\n\n            def help(self):"
         self.expect((), self.change("t/base.py", "def help(self):", new))

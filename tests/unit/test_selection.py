@@ -79,6 +79,14 @@ class SelectAffectedTest(TestCase):
         ):
             self.assertEqual(expected, self.names(contexts={fixture: "why"})[1], fixture)
 
+    def test_a_fixture_that_failed_stands_for_tests_that_are_not_known(self) -> None:
+        known = {"setUpClass (t.test_a.T)": "t.test_a", "t.test_a.U.three": "t.test_a"}
+        reached = Reached(contexts={"t.test_a.T:setUpClass": "why"})
+        chosen = select_affected(MODULES[:2], known, reached)
+        self.assertIn(MODULES[0], chosen.run)
+        self.assertNotIn("setUpClass (t.test_a.T)", chosen.skip)
+        self.assertIn("t.test_a.U.three", chosen.skip)
+
     def test_what_belongs_to_nobody_stands_for_all(self) -> None:
         loaded, ran = self.names(contexts={"": "why"})
         self.assertEqual({t for t in KNOWN if "gone" not in t}, ran)

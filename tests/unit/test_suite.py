@@ -182,3 +182,12 @@ class NamesTest(TestCase):
     def test_owner_is_the_longest_prefix(self, test: str, suffix: str, modules: set[str]) -> None:
         owners = [m for m in modules if test == m or test.startswith(f"{m}.")]
         self.assertEqual(max(owners, key=len, default=None), owner_of(test + suffix, modules))
+
+    def test_owner_of_a_fixture_that_failed(self) -> None:
+        for test, expected in (
+            ("setUpClass (p.m.T)", "p.m"),
+            ("tearDownModule (p.m)", "p.m"),
+            ("setUpModule (p.mm)", None),
+            ("setUpClass", None),
+        ):
+            self.assertEqual(expected, owner_of(test, {"p.m", "q"}), test)
