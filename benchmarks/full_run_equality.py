@@ -375,10 +375,7 @@ PASSES = {"changed": run_changed, "affected": run_affected, "all": run_all}
 
 def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, required=True, help="folder to work in, not /tmp")
-    parser.add_argument("--repositories", required=True, help="pattern, {} for the project's name")
-    parser.add_argument("--constraints", type=Path, required=True)
-    parser.add_argument("--python", default="3.13")
+    Scene.add_options(parser)
     parser.add_argument("--history", action="append", choices=sorted(HISTORIES))
     parser.add_argument("--passes", nargs="+", choices=list(PASSES), default=list(PASSES))
     parser.add_argument("--every", type=int, default=1, help="of pass `all`: each N-th step only")
@@ -389,13 +386,7 @@ def read_arguments() -> argparse.Namespace:
 
 def main() -> None:
     arguments = read_arguments()
-    scene = Scene(
-        work=arguments.work.resolve(),
-        repositories=arguments.repositories,
-        constraints=arguments.constraints.resolve(),
-        python=arguments.python,
-    )
-    (scene.work / "state").mkdir(parents=True, exist_ok=True)
+    scene = Scene.from_options(arguments)
     for label in arguments.history or sorted(HISTORIES):
         history = HISTORIES[label]
         name = label + ("-lines" if arguments.lines else "")

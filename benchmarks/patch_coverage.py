@@ -192,10 +192,7 @@ def begin(scene: Scene, project: str) -> Subject:
 
 def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, required=True, help="folder to work in, not /tmp")
-    parser.add_argument("--repositories", required=True, help="pattern, {} for the project's name")
-    parser.add_argument("--constraints", type=Path, required=True)
-    parser.add_argument("--python", default="3.13")
+    Scene.add_options(parser)
     parser.add_argument("--project", action="append", choices=sorted(SOURCES))
     parser.add_argument("--last", type=int, default=10, help="how many changes")
     parser.add_argument("--select", default="all")
@@ -204,13 +201,7 @@ def read_arguments() -> argparse.Namespace:
 
 def main() -> None:
     arguments = read_arguments()
-    scene = Scene(
-        work=arguments.work.resolve(),
-        repositories=arguments.repositories,
-        constraints=arguments.constraints.resolve(),
-        python=arguments.python,
-    )
-    (scene.work / "state").mkdir(parents=True, exist_ok=True)
+    scene = Scene.from_options(arguments)
     for project in arguments.project or sorted(SOURCES):
         subject = begin(scene, project)
         rows = []

@@ -14,6 +14,7 @@ import resource
 import shutil
 import sys
 import time
+from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -77,6 +78,28 @@ class Scene:
     repositories: str
     constraints: Path
     python: str
+
+    @staticmethod
+    def add_options(parser: ArgumentParser) -> None:
+        """The options of a benchmark's command line that say where it works."""
+        parser.add_argument("--work", type=Path, required=True, help="folder to work in, not /tmp")
+        parser.add_argument(
+            "--repositories", required=True, help="pattern, {} for the project's name"
+        )
+        parser.add_argument("--constraints", type=Path, required=True)
+        parser.add_argument("--python", default="3.13")
+
+    @classmethod
+    def from_options(cls, options: Namespace) -> Scene:
+        """The scene that the command line names; its folder is made."""
+        work = options.work.resolve()
+        (work / "state").mkdir(parents=True, exist_ok=True)
+        return cls(
+            work=work,
+            repositories=options.repositories,
+            constraints=options.constraints.resolve(),
+            python=options.python,
+        )
 
     def clone(self, name: str, label: str) -> Path:
         """A fresh clone of the project, with branch `master` at its tip."""

@@ -235,10 +235,7 @@ def as_rows(name: str, result: Mapping[str, Any]) -> list[list[object]]:
 
 def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, required=True, help="folder to work in, not /tmp")
-    parser.add_argument("--repositories", required=True, help="pattern, {} for the project's name")
-    parser.add_argument("--constraints", type=Path, required=True)
-    parser.add_argument("--python", default="3.13")
+    Scene.add_options(parser)
     parser.add_argument("--project", action="append", choices=sorted(SUITES))
     parser.add_argument("--revision", default="HEAD")
     parser.add_argument("--rounds", type=int, default=5)
@@ -248,13 +245,7 @@ def read_arguments() -> argparse.Namespace:
 
 def main() -> None:
     arguments = read_arguments()
-    scene = Scene(
-        work=arguments.work.resolve(),
-        repositories=arguments.repositories,
-        constraints=arguments.constraints.resolve(),
-        python=arguments.python,
-    )
-    scene.work.mkdir(parents=True, exist_ok=True)
+    scene = Scene.from_options(arguments)
     for name in arguments.project or sorted(SUITES):
         bench = prepare(scene, name, arguments.revision, arguments.worker.resolve())
         result = {"about": about(scene.python), **measure(bench, name, arguments.rounds)}

@@ -152,10 +152,7 @@ def as_rows(label: str, result: Mapping[str, Any]) -> list[list[object]]:
 
 def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, required=True, help="folder to work in, not /tmp")
-    parser.add_argument("--repositories", required=True, help="pattern, {} for the project's name")
-    parser.add_argument("--constraints", type=Path, required=True)
-    parser.add_argument("--python", default="3.13")
+    Scene.add_options(parser)
     parser.add_argument("--project", action="append", choices=sorted(CHANGES))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--lines", action="store_true", help="line coverage, whatever they say")
@@ -164,13 +161,7 @@ def read_arguments() -> argparse.Namespace:
 
 def main() -> None:
     arguments = read_arguments()
-    scene = Scene(
-        work=arguments.work.resolve(),
-        repositories=arguments.repositories,
-        constraints=arguments.constraints.resolve(),
-        python=arguments.python,
-    )
-    (scene.work / "state").mkdir(parents=True, exist_ok=True)
+    scene = Scene.from_options(arguments)
     for project in arguments.project or sorted(CHANGES):
         name = project + ("-lines" if arguments.lines else "")
         settings: dict[str, object] = {"branch_coverage": False} if arguments.lines else {}

@@ -8,11 +8,13 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
@@ -32,6 +34,9 @@ from jobs.clone import clone_root
 from jobs.project import ProjectSettings
 from jobs.results import Select
 from venv_builder.errors import CovtrackError, InfrastructureError, UsageError
+
+if TYPE_CHECKING:
+    from covtrack.tracking import Tracker
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,17 @@ class Chosen:
                 advice="Go into a clone, or write settings with: covtrack init",
             )
         return settings_of_clone(root)
+
+    @contextmanager
+    def tracking(self) -> Iterator[Tracker]:
+        """A tracker on these settings, whose progress is shown while the block runs."""
+        from covtrack.store.database import Database
+        from covtrack.terminal import show_progress
+        from covtrack.tracking import Tracker
+
+        with show_progress() as listener:
+            database = Database.open(self.settings.database_url)
+            yield Tracker(self.settings, database, listener)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -106,9 +122,8 @@ def run(
 ) -> None:
     """Measure one commit: run what its change asks for, carry the rest from the baseline."""
     from covtrack.contract import RunReport, to_json
-    from covtrack.store.database import Database
-    from covtrack.terminal import render_result, show_progress
-    from covtrack.tracking import Order, Tracker
+    from covtrack.terminal import render_result
+    from covtrack.tracking import Order
 
     settings = chosen.project(project)
     in_clone = project is None and str(clone_root(Path.cwd())) == settings.git
@@ -117,9 +132,8 @@ def run(
         base=base,
         select=Select(select) if select else None,
     )
-    with show_progress() as listener:
-        database = Database.open(chosen.settings.database_url)
-        result = Tracker(chosen.settings, database, listener).run(settings, order)
+    with chosen.tracking() as tracker:
+        result = tracker.run(settings, order)
     if style == "json":
         click.echo(to_json(RunReport.from_result(result)))
     else:
@@ -206,14 +220,9 @@ def export(
 ) -> None:
     """Write a measured commit's coverage by coverage.py's own writers."""
     from covtrack.export import export_snapshot
-    from covtrack.store.database import Database
-    from covtrack.terminal import show_progress
-    from covtrack.tracking import Tracker
 
     settings = chosen.project(project)
-    with show_progress() as listener:
-        database = Database.open(chosen.settings.database_url)
-        tracker = Tracker(chosen.settings, database, listener)
+    with chosen.tracking() as tracker:
         export_snapshot(tracker, settings, rev, style, output, root)
     click.echo(f"wrote {output}")
 

@@ -128,7 +128,7 @@ def _replay(tracker: Tracker, folder: Path, listener: Listener) -> Replay:
     listener(Noted(sentence=f"Replaying the last {REPLAYED} releases against full runs."))
     walk = Walk(last=REPLAYED, method="affected", verify=None, revision="refs/heads/master")
     project = tracker.settings.project(LIBRARY)
-    found = Replayer(tracker, project, walk, listener).run(
+    found = Replayer(tracker, project, walk).run(
         lambda number, row: say_commit(listener, number, REPLAYED, row)
     )
     write_page(found, folder / "replay.html")

@@ -9,7 +9,6 @@ from pathlib import Path
 import click
 
 from covtrack.cli import Chosen, cli
-from covtrack.replay_results import METHODS
 from venv_builder.errors import InfrastructureError, UsageError
 
 
@@ -64,9 +63,6 @@ def replay(
     """Measure the last N merges as if each had been a change; compare with full runs."""
     from covtrack.replay import Replayer, Walk
     from covtrack.replay_report import render_table, say_commit, write_page
-    from covtrack.store.database import Database
-    from covtrack.terminal import show_progress
-    from covtrack.tracking import Tracker
 
     settings = chosen.project(project)
     walk = Walk(
@@ -76,11 +72,9 @@ def replay(
         revision=rev,
         fresh=fresh,
     )
-    assert walk.method in METHODS
-    with show_progress() as listener:
-        tracker = Tracker(chosen.settings, Database.open(chosen.settings.database_url), listener)
-        found = Replayer(tracker, settings, walk, listener).run(
-            lambda number, row: say_commit(listener, number, last, row)
+    with chosen.tracking() as tracker:
+        found = Replayer(tracker, settings, walk).run(
+            lambda number, row: say_commit(tracker.listener, number, last, row)
         )
     if html:
         write_page(found, html)
@@ -98,13 +92,10 @@ def replay(
 def advance(chosen: Chosen, project: str | None, style: str) -> None:
     """Move the branch's baseline to its tip, commit by commit."""
     from covtrack.contract import RunReport, to_json
-    from covtrack.store.database import Database
-    from covtrack.terminal import render_line, show_progress
-    from covtrack.tracking import Tracker
+    from covtrack.terminal import render_line
 
     settings = chosen.project(project)
-    with show_progress() as listener:
-        tracker = Tracker(chosen.settings, Database.open(chosen.settings.database_url), listener)
+    with chosen.tracking() as tracker:
         results = tracker.advance(
             settings,
             lambda found: click.echo(
@@ -124,13 +115,9 @@ def advance(chosen: Chosen, project: str | None, style: str) -> None:
 def why(chosen: Chosen, words: tuple[str, ...], rev: str | None) -> None:
     """Say why a test ran for a commit, or that it was carried. TEST may be a part of its id."""
     from covtrack.reasons import explain_test
-    from covtrack.store.database import Database
-    from covtrack.terminal import show_progress
-    from covtrack.tracking import Tracker
 
     if len(words) > 2:
         raise UsageError("covtrack why takes a project and a test.")
     settings = chosen.project(words[0] if len(words) == 2 else None)
-    with show_progress() as listener:
-        tracker = Tracker(chosen.settings, Database.open(chosen.settings.database_url), listener)
+    with chosen.tracking() as tracker:
         click.echo(explain_test(tracker, settings.name, words[-1], rev))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from covtrack.contract import PatchReport
 from covtrack.prospect_results import Figures, Prospect, ProspectedChange, Verified
-from covtrack.replay_results import Explained, compare_lines, explain, missing_lines
+from covtrack.replay_results import hold_against, missing_lines
 from covtrack.store.values import StoredRun
 from covtrack.tracking import Order, Tracker
 from jobs.job import run_job
@@ -195,12 +195,9 @@ class Prospector:
     def _verify(self, landing: Landing, found: Prospective) -> Verified:
         full = self._full(landing)
         ours, theirs = missing_lines(found.measurement), missing_lines(full.measurement)
-        false_covered, missed = compare_lines(ours, theirs)
-        explained: tuple[Explained, ...] = ()
-        if false_covered or missed:
-            again = missing_lines(self._full(landing).measurement)
-            alone = missing_lines(self._full(landing, workers=1).measurement)
-            explained = explain(false_covered, missed, again, alone, theirs)
+        false_covered, missed, explained = hold_against(
+            ours, theirs, lambda workers: missing_lines(self._full(landing, workers).measurement)
+        )
         total = full.measurement.total
         return Verified(
             statements=total.statements,

@@ -24,15 +24,10 @@ def prospect(chosen: Chosen, words: tuple[str, ...], verify: bool, style: str) -
     from covtrack.contract import to_json
     from covtrack.prospect import Prospector
     from covtrack.prospect_report import render_prospect
-    from covtrack.store.database import Database
-    from covtrack.terminal import show_progress
-    from covtrack.tracking import Tracker
 
     name, refs = split_words(chosen, words)
     project = chosen.project(name)
-    with show_progress() as listener:
-        database = Database.open(chosen.settings.database_url)
-        tracker = Tracker(chosen.settings, database, listener)
+    with chosen.tracking() as tracker:
         found = Prospector(tracker, project).run(refs, verify=verify)
     if style == "json":
         click.echo(to_json(found))

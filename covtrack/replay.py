@@ -21,7 +21,7 @@ from covtrack.replay_results import (
     Replay,
     ReplayedCommit,
     compare_lines,
-    explain,
+    hold_against,
     missing_lines,
     summarise,
 )
@@ -33,7 +33,8 @@ from jobs.request import Base, Places, Request
 from jobs.results import Before, JobResult, Kind, Select
 from jobs.snapshot import read_tests
 from venv_builder.errors import UsageError
-from venv_builder.progress import Listener, Noted
+from venv_builder.files import write_whole
+from venv_builder.progress import Noted
 
 MOST_REASONS = 5
 
@@ -62,13 +63,11 @@ class Walk:
 class Replayer:
     """Runs one walk of one project."""
 
-    def __init__(
-        self, tracker: Tracker, project: ProjectSettings, walk: Walk, listener: Listener
-    ) -> None:
+    def __init__(self, tracker: Tracker, project: ProjectSettings, walk: Walk) -> None:
         self.tracker = tracker
         self.project = project
         self.walk = walk
-        self.listener = listener
+        self.listener = tracker.listener
         self.folder = tracker.folder(project.name) / "replays" / walk.method
         self.recorder = "unknown"
 
@@ -168,9 +167,7 @@ class Replayer:
 
     def _keep(self, start: str, base: Base, done: int) -> None:
         state = {"start": start, "base": base.commit, "done": done, "recorder": self.recorder}
-        new = self._state.with_suffix(".new")
-        new.write_text(json.dumps(state))
-        new.replace(self._state)
+        write_whole(self._state, json.dumps(state))
 
     def _replay_commit(
         self, mirror: Mirror, commit: Commit, base: Base, number: int
@@ -207,19 +204,25 @@ class Replayer:
         self, mirror: Mirror, commit: Commit, base: Base, result: JobResult, row: ReplayedCommit
     ) -> ReplayedCommit:
         """The row with a full run beside it, and the same tests run bare."""
+
+        def rerun(workers: int | None) -> FullRun:
+            label = "alone" if workers else "again"
+            return self._full(mirror, commit, result, label, workers)
+
         method = METHODS[self.walk.method]
         bare = 0.0
         if row.tests_run:
             seconds = self._job(mirror, commit, base, method, Recorder.NONE, None).seconds
             bare = seconds.get("run", 0.0)
         full = self._full(mirror, commit, result, "")
-        false_covered, missed = compare_lines(missing_lines(result.measurement), full.missing)
+        ours = missing_lines(result.measurement)
         explained: tuple[Explained, ...] = ()
-        if (false_covered or missed) and self.walk.method == "affected":
-            again = self._full(mirror, commit, result, "again")
-            alone = self._full(mirror, commit, result, "alone", workers=1)
-            missing = (again.missing, alone.missing, full.missing)
-            explained = explain(false_covered, missed, *missing)
+        if self.walk.method == "affected":
+            false_covered, missed, explained = hold_against(
+                ours, full.missing, lambda workers: rerun(workers).missing
+            )
+        else:  # these miss lines by their nature
+            false_covered, missed = compare_lines(ours, full.missing)
         return row.model_copy(
             update={
                 "verified": True,
@@ -259,9 +262,7 @@ class Replayer:
             wall_seconds=round(monotonic() - begun, 3),
         )
         file.parent.mkdir(parents=True, exist_ok=True)
-        new = file.with_suffix(".new")
-        new.write_text(full.model_dump_json())
-        new.replace(file)
+        write_whole(file, full.model_dump_json())
         return full
 
     def _job(

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from covtrack.replay_results import Replay, ReplayedCommit, Summary, count_lines
 from venv_builder.errors import InfrastructureError
+from venv_builder.files import write_whole
 from venv_builder.progress import Listener, Noted
 
 SHOWN_WHYS = 3
@@ -131,10 +132,8 @@ def write_page(replay: Replay, path: Path) -> None:
         rows=[_cells(row) for row in replay.commits],
         plot=plot(replay),
     )
-    new = path.with_name(path.name + ".new")
     try:
-        new.write_text(text, encoding="utf-8")
-        new.replace(path)
+        write_whole(path, text)
     except OSError as error:
         raise InfrastructureError(f"{path} cannot be written: {error.strerror}.") from error
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import median
 from typing import Literal
 
@@ -134,6 +134,21 @@ def compare_lines(ours: Lines, full: Lines) -> tuple[Lines, Lines]:
 def count_lines(lines: Mapping[str, Sequence[int]]) -> int:
     """How many lines are named."""
     return sum(map(len, lines.values()))
+
+
+def hold_against(
+    ours: Lines, full: Lines, rerun: Callable[[int | None], Lines]
+) -> tuple[Lines, Lines, tuple[Explained, ...]]:
+    """Lines falsely covered, lines missed (as compare_lines tells), and why each differs.
+
+    Where lines differ, `rerun` makes two more full runs: one like the first, and one whose tests
+    all run in one worker (it is asked with None, then with 1).
+    """
+    false_covered, missed = compare_lines(ours, full)
+    if not (false_covered or missed):
+        return false_covered, missed, ()
+    again, alone = rerun(None), rerun(1)
+    return false_covered, missed, explain(false_covered, missed, again, alone, full)
 
 
 def explain(

@@ -218,6 +218,8 @@ class Tracker:
 
         So a rebase that changes no file, another message, or the merge of what was measured.
         """
+        if target.select is Select.ALL:
+            return None
         run = self.database.find_tree(
             project.name, target.commit.tree, exact=target.select is not Select.CHANGED
         )
@@ -225,7 +227,7 @@ class Tracker:
         if run is None or run.commit == known or not mirror.has(run.commit):
             return None
         base = self._open_base(project.name, run)
-        if base is None or target.select is Select.ALL:
+        if base is None:
             return None
         sentence = f"{run.commit[:10]} has the same tree: its result holds here too."
         self.listener(Noted(sentence=sentence))

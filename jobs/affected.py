@@ -38,9 +38,9 @@ class Uses(Protocol):
     """The questions that are asked of the base's footprints and tests.
 
     `running` tells the contexts that ran lines of a file; unless it `is_exact`, one line stands
-    for all of a function that ran. `using` tells those that ran any of some
-    files or are tests in them, `importing` those that imported one, `named` the tests of a file
-    whose id begins with a name.
+    for all of a function that ran. `using` tells those that ran any of some files or are tests
+    in them, `importing` those that imported one, `named` the tests of a file whose id begins with
+    a name.
     """
 
     def running(self, path: str, spans: Collection[Span]) -> set[str]: ...
@@ -124,9 +124,8 @@ class _Search:
         path = difference.old or difference.new or ""
         for function in difference.functions:
             why = f"{function.scope.name} of {path} changed"
-            exact = self.uses.is_exact(path)
-            ran = self.uses.running(path, function.spans) if exact else None
-            self._reach(self._ran(path, [function.scope]) if ran is None else ran, why)
+            spans = function.spans if self.uses.is_exact(path) else [_span(function.scope)]
+            self._reach(self.uses.running(path, spans), why)
         for statement in difference.statements:
             self._take_statement(path, statement, f"line {statement.line} of {path} changed")
         if not difference.same_module:

@@ -8,12 +8,11 @@ from pathlib import Path
 
 from jobs.comparison import align
 from jobs.execution import Ran, module_of
-from jobs.footprint import Footprints, Touch
+from jobs.footprint import IMPORTED, Footprints, Touch
 from jobs.ground import Ground
 from jobs.importing import imported_files, no_longer_imported
 from jobs.merge import FileMove, MergePlan, contexts_to_drop, plan_move
 from jobs.outcomes import failed_import
-from jobs.outlining import OutlinedTree
 from jobs.parsing import ParsedTree
 from jobs.request import Request
 from jobs.selection import Selection
@@ -83,10 +82,9 @@ def merge_rows(
     fresh = [path for worker in ran.workers for path in worker.data]
     plan = MergePlan(dropped=frozenset(), moves={})
     if base is not None and request.base is not None and not request.append:
-        before = ground.outlines_at(request.mirror.blobs(request.base.commit))
         plan = MergePlan(
-            dropped=_find_dropped(base, before, ground, selection, ran, fresh, known, tests),
-            moves=dict(plan_moves(before, ground, ran.parsed)),
+            dropped=_find_dropped(base, ground, selection, ran, fresh, known, tests),
+            moves=dict(plan_moves(ground, ran.parsed)),
         )
     write_snapshot(
         target,
@@ -101,20 +99,19 @@ def merge_rows(
     )
 
 
-def plan_moves(
-    before: OutlinedTree, ground: Ground, parsed: ParsedTree
-) -> Iterator[tuple[str, FileMove]]:
-    """Where the rows of each changed Python file of `before` (by old path) go in the ground's."""
+def plan_moves(ground: Ground, parsed: ParsedTree) -> Iterator[tuple[str, FileMove]]:
+    """Where the rows of each changed Python file of the ground's base (by old path) go."""
     for change in ground.diff.changes:
         if change.old is not None and change.old.endswith(".py"):
             new = change.new or ""
-            alignment = align(before.outline(change.old), ground.outlines.outline(new))
+            alignment = align(
+                ground.base_outlines.outline(change.old), ground.outlines.outline(new)
+            )
             yield change.old, plan_move(change, parsed.files.get(new), alignment)
 
 
 def _find_dropped(
     base: Path,
-    before: OutlinedTree,
     ground: Ground,
     selection: Selection,
     ran: Ran,
@@ -135,13 +132,12 @@ def _find_dropped(
     )
     if not (dropped or selection.imports or moved):
         return dropped
-    left = _no_longer_imported(base, before, ground, fresh, dropped)
-    return dropped | {f"{path}:import" for path in left}
+    left = _no_longer_imported(base, ground, fresh, dropped)
+    return dropped | {f"{path}{IMPORTED}" for path in left}
 
 
 def _no_longer_imported(
     base: Path,
-    before: OutlinedTree,
     ground: Ground,
     fresh: Collection[Path],
     dropped: Collection[str],
@@ -151,13 +147,13 @@ def _no_longer_imported(
     with closing(Footprints(base)) as footprints:
         touched = list(footprints.touched(Touch.IMPORT))
         imported = footprints.imported()
-    after = ground.outlines.dependencies
-    by_tests = {before.dependencies.file_of(name) for name, _ in touched} - {None}
+    before, after = ground.base_outlines.dependencies, ground.outlines.dependencies
+    by_tests = {before.file_of(name) for name, _ in touched} - {None}
     still = {after.file_of(name) for name, context in touched if context not in dropped} - {None}
     modules = {module.path for module in ground.modules}
     old = {path for path in imported if ground.is_test_file(path)}
     left = no_longer_imported(
-        before.dependencies,
+        before,
         {path for path in (*old, *by_tests) if path},
         after,
         {path for path in (*modules, *now, *still) if path},

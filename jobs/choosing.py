@@ -53,10 +53,10 @@ def choose_tests(
     if request.append:
         changed = request.mirror.changed_names(request.base.commit, request.commit.sha)
         return select_changed(ground.modules, changed, measured, ())
-    why = _why_all(request, request.base, ground, counting)
+    why = _why_all(request.base, ground, counting)
     if why:
         return select_all(ground.modules, measured, why, note=True)
-    reached = _find_reached(request, request.base, ground, known)
+    reached = _find_reached(request.base, ground, known)
     if request.select is Select.AFFECTED:
         modules = {test: record.module for test, record in known.items()}
         return select_affected(ground.modules, modules, reached)
@@ -64,17 +64,15 @@ def choose_tests(
     return select_changed(ground.modules, changed, measured, reached.imports)
 
 
-def _why_all(
-    request: Request, base: Base, ground: Ground, counting: Collection[str]
-) -> str | None:
+def _why_all(base: Base, ground: Ground, counting: Collection[str]) -> str | None:
     """Why nothing of the base can be carried; None where it can."""
     before = read_circumstances(base.snapshot)
     if before is None:
         return "The base's snapshot holds no footprints."
     if before.recording != ground.circumstances.recording:
         return "The coverage settings, Python or coverage.py differ from the base's."
-    counted, blobs = read_measured(base.snapshot), request.mirror.blobs(base.commit)
-    if any(path in blobs and path not in counted for path in counting):
+    counted = read_measured(base.snapshot)
+    if any(path in ground.base_blobs and path not in counted for path in counting):
         return "The coverage settings count files that did not count in the base."
     if before.variables != ground.circumstances.variables:
         return "The variables that the tests run under differ from the base's."
@@ -83,10 +81,8 @@ def _why_all(
     return None
 
 
-def _find_reached(
-    request: Request, base: Base, ground: Ground, known: Mapping[str, TestRecord]
-) -> Reached:
-    before, after = ground.outlines_at(request.mirror.blobs(base.commit)), ground.outlines
+def _find_reached(base: Base, ground: Ground, known: Mapping[str, TestRecord]) -> Reached:
+    before, after = ground.base_outlines, ground.outlines
     with closing(Footprints(base.snapshot)) as footprints:
         uses = BaseUses(footprints, known, before.dependencies, ground.modules)
         tree = Tree(

@@ -9,7 +9,7 @@ import resource
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ from jobs.diff import TreeDiff
 from jobs.environment import Prepared, prepare_environment
 from jobs.outlining import OutlinedTree, outlines_key
 from jobs.project import ProjectSettings
+from jobs.repository import Mirror
 from jobs.request import Places, Request
 from jobs.runner import Surroundings
 from jobs.snapshot import Circumstances
@@ -37,11 +38,13 @@ from venv_builder.progress import Stages
 class Ground:
     """The checked-out commit: its files, its tests, its environment, its difference.
 
-    `blobs` maps every path to its blob; `key` stands for all that decides how files are parsed,
+    `blobs` maps every path to its blob, `base_blobs` those of the base that `diff` begins at (none
+    without a base); `key` stands for all that decides how files are parsed,
     `circumstances` for what tests run under beside the tree.
     """
 
     blobs: Mapping[str, str]
+    base_blobs: Mapping[str, str]
     layout: Layout
     modules: tuple[TestModule, ...]
     prepared: Prepared
@@ -66,11 +69,19 @@ class Ground:
     @cached_property
     def outlines(self) -> OutlinedTree:
         """The outlines of the commit's files, once they are parsed."""
-        return self.outlines_at(self.blobs)
+        return self._outlines_of(self.blobs)
 
-    def outlines_at(self, blobs: Mapping[str, str]) -> OutlinedTree:
-        """The outlines of another tree, as far as they are known."""
+    @cached_property
+    def base_outlines(self) -> OutlinedTree:
+        """The outlines of the base's files, as far as they are known."""
+        return self._outlines_of(self.base_blobs)
+
+    def _outlines_of(self, blobs: Mapping[str, str]) -> OutlinedTree:
         return OutlinedTree(self.cache, self.outlines_key, blobs, self.top_dirs)
+
+    def based_on(self, mirror: Mirror, base: str, sha: str) -> Ground:
+        """The same ground of commit `sha`, seen from another base (a sha)."""
+        return replace(self, diff=mirror.diff(base, sha), base_blobs=mirror.blobs(base))
 
     def is_test_file(self, path: str) -> bool:
         """Whether tests, or what only they use, are in the file."""
@@ -87,7 +98,9 @@ def set_up(request: Request, stages: Stages, held: ExitStack) -> Ground:
     with stages.stage("checkout", f"{sha[:10]} {request.commit.subject}"):
         worktree.check_out(sha)
         blobs = mirror.blobs(sha)
-        diff = mirror.diff(request.base.commit, sha) if request.base else TreeDiff()
+        base = request.base.commit if request.base else None
+        diff = mirror.diff(base, sha) if base else TreeDiff()
+        base_blobs = mirror.blobs(base) if base else {}
     begun = cpu_seconds()
     with stages.stage("env"):
         prepared = prepare_environment(
@@ -111,6 +124,7 @@ def set_up(request: Request, stages: Stages, held: ExitStack) -> Ground:
     around = _surroundings(settings, places, prepared, variables, blobs)
     return Ground(
         blobs=blobs,
+        base_blobs=base_blobs,
         layout=layout,
         modules=modules,
         prepared=prepared,

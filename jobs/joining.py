@@ -118,6 +118,7 @@ class _Reader:
         self.ground = ground
         self.parsed = parsed
         self.notes: list[str] = []
+        self._seen: tuple[str, Ground] | None = None  # one alone: each may hold a tree's outlines
         self._moves: dict[str, Mapping[str, FileMove]] = {}
         self._known: dict[str, Mapping[str, TestRecord]] = {}
 
@@ -173,9 +174,8 @@ class _Reader:
 
     def _reached(self, base: Base, tests: Mapping[str, TestRecord]) -> frozenset[str]:
         """Tests of a measured commit that run otherwise in the merged tree, or may."""
-        mirror, request = self.request.mirror, replace(self.request, base=base)
-        ground = replace(self.ground, diff=mirror.diff(base.commit, request.commit.sha))
-        selection = choose_tests(request, ground, tests, self.parsed.files)
+        request = replace(self.request, base=base)
+        selection = choose_tests(request, self._seen_from(base), tests, self.parsed.files)
         if not selection.carry:
             why = next(iter(selection.reasons.values()))
             self.notes.append(f"No test of {base.commit[:10]} is known to run so: {why}.")
@@ -183,11 +183,15 @@ class _Reader:
 
     def _moves_of(self, base: Base) -> Mapping[str, FileMove]:
         if base.commit not in self._moves:
-            mirror = self.request.mirror
-            there = replace(self.ground, diff=mirror.diff(base.commit, self.request.commit.sha))
-            before = self.ground.outlines_at(mirror.blobs(base.commit))
-            self._moves[base.commit] = dict(plan_moves(before, there, self.parsed))
+            self._moves[base.commit] = dict(plan_moves(self._seen_from(base), self.parsed))
         return self._moves[base.commit]
+
+    def _seen_from(self, base: Base) -> Ground:
+        """The merged tree's ground with that commit as its base."""
+        if self._seen is None or self._seen[0] != base.commit:
+            mirror, sha = self.request.mirror, self.request.commit.sha
+            self._seen = base.commit, self.ground.based_on(mirror, base.commit, sha)
+        return self._seen[1]
 
 
 def find_reached_tests(selection: Selection, tests: Mapping[str, TestRecord]) -> frozenset[str]:

@@ -14,11 +14,9 @@ from jobs.comparison import NOTHING_ALIGNED, Alignment
 from jobs.diff import FileChange, LineMap
 from jobs.measure import Arc
 from jobs.statements import Parsed
-from jobs.suite import fixture_owner
+from jobs.suite import FIXTURES, fixture_owner
 
-FIXTURES = frozenset(
-    {"setUpClass", "tearDownClass", "setUpModule", "tearDownModule", "fixtures", "load_tests"}
-)
+AROUND_TESTS = frozenset({*FIXTURES, "fixtures", "load_tests"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +135,7 @@ def _is_dropped(
         return owner in imports
     if fixture == "load_tests":
         return owner in loaded
-    return bool(colon) and fixture in FIXTURES and owner in around
+    return bool(colon) and fixture in AROUND_TESTS and owner in around
 
 
 def _prefixes(test: str) -> Iterator[str]:

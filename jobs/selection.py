@@ -9,9 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from jobs.affected import Reached
-from jobs.suite import TestModule
-
-FIXTURE_ENDS = ("setUpClass", "tearDownClass", "setUpModule", "tearDownModule")
+from jobs.suite import FIXTURES, TestModule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +102,7 @@ def _tests_around(context: str, known: Mapping[str, str]) -> Iterable[str]:
     owner, colon, fixture = context.rpartition(":")
     if not colon:
         return known if not context else ()  # "" is nobody's: anybody may need what it ran
-    if fixture in FIXTURE_ENDS:
+    if fixture in FIXTURES:
         failed = f"{fixture} ({owner})"  # then it stands for tests that are not known
         return [test for test in known if test == failed or test.startswith(f"{owner}.")]
     return [test for test, module in known.items() if owner in (module, _class_module(test))]

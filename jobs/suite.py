@@ -20,6 +20,8 @@ PATTERN = "test*.py"
 SHELL_VARIABLE = re.compile(r"\$(?:\{(\w+)(?::?-([^}]*))?\}|(\w+))")
 # unittest asks for an identifier of the file alone; folders only have to be importable.
 LOADABLE_PATH = re.compile(r"^([^/.]+/)*[^\d\W]\w*$")
+# unittest's fixtures of classes and modules: the contexts around tests are called after them.
+FIXTURES = ("setUpClass", "tearDownClass", "setUpModule", "tearDownModule")
 # The id under which unittest tells that a fixture failed, or that it skips its tests.
 FIXTURE_ID = re.compile(r"^(?:setUp|tearDown)(?:Class|Module) \((.+)\)$")
 IDENTIFIER_PATH = re.compile(r"^[^\d\W]\w*(/[^\d\W]\w*)*$")

@@ -105,7 +105,7 @@ class MonitoringRecorder:
         self._enter(context)
         self.monitoring.restart_events()
 
-    def claim(self, previous: str, module: str) -> None:
+    def claim(self, module: str) -> None:
         """What ran since the last test belongs to the fixtures of `module`, whose test follows."""
         for stretch in self.unclaimed:
             self.contexts[stretch] = "%s:fixtures" % module

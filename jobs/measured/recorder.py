@@ -44,7 +44,7 @@ class CoverageRecorder:
             self.cov.switch_context(self._between if context == BETWEEN else context)
             self.context = context
 
-    def claim(self, previous: str, module: str) -> None:
+    def claim(self, module: str) -> None:
         """What ran since the last test belongs to the fixtures of `module`, whose test follows."""
         self.claimed[self._between] = "%s:fixtures" % module
 
@@ -99,7 +99,7 @@ class PlainRecorder(CoverageRecorder):
     def switch(self, context: str) -> None:
         pass
 
-    def claim(self, previous: str, module: str) -> None:
+    def claim(self, module: str) -> None:
         pass
 
 

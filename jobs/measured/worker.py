@@ -65,7 +65,7 @@ def make_runner(recorder: Any, footprint: Any, ticks: int, last: list[str]) -> A
         def startTest(self, test: Any) -> None:  # noqa: N802 (unittest's name)
             super().startTest(test)
             module = test.__class__.__module__
-            recorder.claim(last[-1], module)
+            recorder.claim(module)
             footprint.claim(module)
             last[-1] = module
             recorder.switch(test.id())
@@ -101,7 +101,7 @@ class NoRecorder:
     def switch(self, context: str) -> None:
         pass
 
-    def claim(self, previous: str, module: str) -> None:
+    def claim(self, module: str) -> None:
         pass
 
     def stop(self) -> None:
@@ -174,7 +174,7 @@ def run_tests(plan: dict[str, Any], recorder: Any, footprint: Any, report: dict[
         runner = functools.partial(make_runner(recorder, footprint, ticks, last), stdout=stream)
         arguments = ["covtrack", *plan["modules"]]
         Program(module=None, argv=arguments, testRunner=runner, testLoader=loader)
-    recorder.claim(last[-1], last[-1])
+    recorder.claim(last[-1])
     footprint.claim(last[-1])
 
 
