@@ -17,7 +17,6 @@ from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
 
 from covtrack import __version__
 from covtrack.settings import (
@@ -155,11 +154,11 @@ def report(chosen: Chosen, project: str | None, style: str) -> None:
     """Show every project's coverage and its way to target; or one project's files."""
     from covtrack.reporting import Format, render_files, render_projects
     from covtrack.store.database import Database
+    from covtrack.terminal import stdout_width
 
     database = Database.open(chosen.settings.database_url)
     rows = with_unmeasured(database.project_rows(), chosen.settings.projects.values())
-    color = sys.stdout.isatty()
-    width = Console().width if color else None
+    width, color = stdout_width()
     now = datetime.now(UTC)
     if project is None:
         text = render_projects(rows, Format(style), now, width=width, color=color)
@@ -279,10 +278,13 @@ def show(chosen: Chosen, name: str) -> None:
 
 
 @cli.command()
-@click.argument("name", type=click.Choice(["run", "projects", "files"]))
+@click.argument("name", type=click.Choice(["run", "projects", "files", "replay", "prospect"]))
 def schema(name: str) -> None:
-    """Print the JSON Schema of what `run` and `report [PROJECT]` print with --format json."""
-    from covtrack.contract import schemas
+    """Print the JSON Schema of what a command prints with --format json.
+
+    projects is what `report` prints, files what `report PROJECT` does.
+    """
+    from covtrack.schemas import schemas
 
     click.echo(json.dumps(schemas()[name], indent=2))
 

@@ -304,15 +304,6 @@ def to_json(model: BaseModel | tuple[BaseModel, ...]) -> str:
     return json.dumps([part.model_dump(mode="json") for part in model], indent=2)
 
 
-def schemas() -> dict[str, dict[str, Any]]:
-    """JSON Schemas by the name of what is printed: run, projects, files."""
-    return {
-        "run": RunReport.model_json_schema(),
-        "projects": PROJECTS.json_schema(),
-        "files": FilesReport.model_json_schema(),
-    }
-
-
 def _has_branches(counts: Counts) -> bool:
     return counts.branches > 0
 

@@ -10,16 +10,16 @@ from pathlib import Path
 from time import monotonic
 
 import click
-from rich.console import Console, JustifyMethod
-from rich.table import Table
+from rich.console import Console
 
 from covtrack.demo_history import LIBRARY, History, Step, make_history
 from covtrack.export import export_snapshot
+from covtrack.grids import Column, Grid, render_table
 from covtrack.prospect import Prospector
 from covtrack.prospect_report import render_prospect
 from covtrack.reasons import explain_test
 from covtrack.replay import Replayer, Walk
-from covtrack.replay_report import render_table, say_commit, write_page
+from covtrack.replay_report import print_replay, say_commit, write_page
 from covtrack.replay_results import Replay
 from covtrack.reporting import Format, render_projects
 from covtrack.settings import FILE_NAME, load_settings
@@ -77,14 +77,14 @@ def run_demo(folder: Path) -> None:
         html = folder / "html"
         export_snapshot(tracker, settings.project(LIBRARY), "master", "html", html)
         listener(Noted(sentence="What becomes of the coverage when all three changes land?"))
-        siblings = tuple(step.commit for step in history.siblings)
+        siblings = tuple(step.branch for step in history.siblings)
         prospect = Prospector(tracker, settings.project(LIBRARY)).run(siblings)
         replay = _replay(tracker, folder, listener)
     _print_jobs(jobs)
     _print_patches(jobs)
     _print_why(tracker, jobs)
     render_prospect(prospect)
-    render_table(replay)
+    print_replay(replay)
     click.echo(f"Replay page: {folder / 'replay.html'}")
     click.echo(render_projects(database.project_rows(), Format.TABLE, datetime.now(UTC)))
     click.echo(f"HTML report: {html / 'index.html'}")
@@ -108,7 +108,7 @@ def _clear(folder: Path) -> None:
 def _run_jobs(tracker: Tracker, history: History, listener: Listener) -> list[Job]:
     project = tracker.settings.project(LIBRARY)
     jobs: list[Job] = []
-    for step in (*history.releases, *history.siblings):
+    for step in (*history.releases, *history.merges, *history.siblings):
         listener(Noted(sentence=f"{step.title}: measuring."))
         select = None if jobs else Select.ALL
         order = Order(revision=step.commit, select=select)
@@ -125,7 +125,7 @@ def _newest_python() -> str:
 
 def _replay(tracker: Tracker, folder: Path, listener: Listener) -> Replay:
     """The last merges once more, as changes, each held against a full run."""
-    listener(Noted(sentence=f"Replaying the last {REPLAYED} releases against full runs."))
+    listener(Noted(sentence=f"Replaying the last {REPLAYED} merges against full runs."))
     walk = Walk(last=REPLAYED, method="affected", verify=None, revision="refs/heads/master")
     project = tracker.settings.project(LIBRARY)
     found = Replayer(tracker, project, walk).run(
@@ -151,19 +151,23 @@ def _print_why(tracker: Tracker, jobs: list[Job]) -> None:
 def _print_jobs(jobs: list[Job]) -> None:
     """A row per job; costs are CPU seconds, and their share of the first, full run."""
     full = jobs[0].result.cpu_seconds
-    table = Table(title=f"{LIBRARY}: what each job cost against a full run", box=None)
-    for name in ("commit", "kind", "run", "carried", "coverage", "CPU s", "of full"):
-        side: JustifyMethod = "left" if name in ("commit", "kind") else "right"
-        table.add_column(name, justify=side, no_wrap=True)
-    for job in jobs:
-        result = job.result
-        table.add_row(
+    figures = ("run", "carried", "coverage", "CPU s", "of full")
+    columns = (
+        Column(title="commit"),
+        Column(title="kind"),
+        *(Column(title=title, figures=True) for title in figures),
+    )
+    rows = tuple(
+        (
             job.step.title,
-            result.kind.value,
-            str(result.tests.run),
-            str(result.tests.carried),
-            format_share(result.measurement.total),
-            f"{result.cpu_seconds:.1f}",
-            f"{100 * result.cpu_seconds / full:.1f} %",
+            job.result.kind.value,
+            str(job.result.tests.run),
+            str(job.result.tests.carried),
+            format_share(job.result.measurement.total),
+            f"{job.result.cpu_seconds:.1f}",
+            f"{100 * job.result.cpu_seconds / full:.1f} %",
         )
-    Console(soft_wrap=True).print(table)
+        for job in jobs
+    )
+    click.echo(f"{LIBRARY}: what each job cost against a full run")
+    click.echo(render_table(Grid(columns=columns, rows=rows)), nl=False)

@@ -1,4 +1,4 @@
-"""Makes the demo's git history: releases of a real library, and two changes that fork off it.
+"""Makes the demo's git history: two releases of a real library, two merges, three open changes.
 
 The only writer of commits in the project; what it writes is the demo's own.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import tarfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import git
@@ -20,7 +20,7 @@ from venv_builder.progress import Advanced, Listener, Stages
 
 LIBRARY = "python-novaclient"
 PACKAGE = "novaclient"
-RELEASES = ("18.8.0", "18.9.0", "18.12.0", "18.13.0")
+RELEASES = ("18.12.0", "18.13.0")
 AUTHOR = git.Actor("covtrack demo", "demo@localhost")
 
 COVERING_TEST = """\
@@ -49,25 +49,38 @@ def mask_password(text, password):
         return text
     return text.replace(password, '***')
 '''
-# A change of a function's body that touches no test file, as it stands in the release.
+# Changes of functions' bodies that touch no test file, as they stand in the release.
 OLD_GROUP = 'group = "%s=%s" % (network, addresses_csv)'
 NEW_GROUP = 'group = f"{network}={addresses_csv}"'
+OLD_CHOICES = """return ', '.join("'%s'" % x for x in values)"""
+NEW_CHOICES = """return ', '.join(f"'{x}'" for x in values)"""
+OLD_HEADER = "def pretty_choice_list(values):"
+NEW_HEADER = (
+    OLD_HEADER
+    + '''
+    """Returns the values in quotes, between commas."""'''
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """A commit of the demo, and a few words on what it changes."""
+    """A commit of the demo, the branch that it stands on, a few words on what it changes."""
 
     commit: str
     title: str
+    branch: str = "master"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """The demo's repository: releases on master, oldest first, then unmerged siblings."""
+    """The demo's repository: releases and merged changes on master, oldest first, then siblings.
+
+    The siblings are three unmerged changes of master's tip.
+    """
 
     path: Path
     releases: tuple[Step, ...]
+    merges: tuple[Step, ...]
     siblings: tuple[Step, ...]
 
 
@@ -89,13 +102,17 @@ def make_history(folder: Path, listener: Listener) -> History:
         _commit_release(repo, archive, version)
         for archive, version in zip(archives, RELEASES, strict=True)
     )
+    merges = (
+        _commit_edit(repo, "Join choices anew", OLD_CHOICES, NEW_CHOICES),
+        _commit_edit(repo, "Describe pretty_choice_list", OLD_HEADER, NEW_HEADER),
+    )
     siblings = (
         _commit_sibling(repo, "cover-extension", "Test the extension loader", _add_test),
         _commit_sibling(repo, "mask-password", "Add mask_password, untested", _add_function),
         _commit_sibling(repo, "format-networks", "Format networks anew", _format_networks),
     )
     repo.git.checkout("--quiet", "master")
-    return History(path=path, releases=releases, siblings=siblings)
+    return History(path=path, releases=releases, merges=merges, siblings=siblings)
 
 
 def _download(folder: Path, version: str, number: int, listener: Listener) -> Path:
@@ -139,10 +156,15 @@ def _commit(repo: git.Repo, title: str) -> Step:
     return Step(commit=commit.hexsha, title=title)
 
 
+def _commit_edit(repo: git.Repo, title: str, old: str, new: str) -> Step:
+    _replace(Path(repo.working_dir), old, new)
+    return _commit(repo, title)
+
+
 def _commit_sibling(repo: git.Repo, branch: str, title: str, edit: Callable[[Path], None]) -> Step:
     repo.git.checkout("--quiet", "-b", branch, "master")
     edit(Path(repo.working_dir))
-    return _commit(repo, title)
+    return replace(_commit(repo, title), branch=branch)
 
 
 def _add_test(root: Path) -> None:
@@ -155,8 +177,12 @@ def _add_function(root: Path) -> None:
 
 
 def _format_networks(root: Path) -> None:
+    _replace(root, OLD_GROUP, NEW_GROUP)
+
+
+def _replace(root: Path, old: str, new: str) -> None:
     path = root / PACKAGE / "utils.py"
     text = path.read_text()
-    if OLD_GROUP not in text:
+    if old not in text:
         raise InfrastructureError(f"{LIBRARY} {RELEASES[-1]} is not as the demo knows it.")
-    path.write_text(text.replace(OLD_GROUP, NEW_GROUP))
+    path.write_text(text.replace(old, new))

@@ -62,7 +62,7 @@ def replay(
 ) -> None:
     """Measure the last N merges as if each had been a change; compare with full runs."""
     from covtrack.replay import Replayer, Walk
-    from covtrack.replay_report import render_table, say_commit, write_page
+    from covtrack.replay_report import print_replay, say_commit, write_page
 
     settings = chosen.project(project)
     walk = Walk(
@@ -82,7 +82,7 @@ def replay(
     if style == "json":
         click.echo(found.model_dump_json(indent=1))
     else:
-        render_table(found)
+        print_replay(found)
 
 
 @cli.command()

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
+from covtrack.grids import Column, Grid, render_table
 from covtrack.prospect_results import Lines, Prospect, ProspectedChange, Verified
 from covtrack.replay_results import count_lines
-from covtrack.terminal import format_share
+from covtrack.terminal import format_share, show, stdout_width
 from jobs.landing import State
 from jobs.results import Counts
 
 MOST_SHOWN = 5
+FIGURES = ("statements", "covered", "%")
+CHANGES = (
+    Column(title="change", least=12),
+    Column(title="commit", spare=1),
+    Column(title="subject", least=12),
+    Column(title="state"),
+    Column(title="tests", figures=True),
+    Column(title="patch", figures=True),
+    Column(title="%", figures=True),
+    Column(title="own gain", figures=True),
+)
 
 
 def render_prospect(found: Prospect) -> None:
@@ -23,12 +32,12 @@ def render_prospect(found: Prospect) -> None:
     console = Console(highlight=False, soft_wrap=True)
     included = sum(change.state is State.INCLUDED for change in found.changes)
     console.print(
-        f"[bold]{escape(found.project)}[/] {escape(found.branch)} {found.tip[:10]} with "
+        f"[bold]{show(found.project)}[/] {show(found.branch)} {found.tip[:10]} with "
         f"{included} of {len(found.changes)} changes (tree {found.merged_tree[:10]})"
     )
-    console.print(_totals(found))
-    wide = Console(highlight=False) if sys.stdout.isatty() else Console(width=140)
-    wide.print(_changes(found.changes))
+    width, color = stdout_width()
+    for grid in (_totals(found), _changes(found.changes)):
+        console.out(render_table(grid, width=width, color=color), end="", highlight=False)
     own = sum(change.gain or 0 for change in found.changes)
     console.print(
         f"covered: {found.before.covered} now + {own} by one change alone + {found.shared} by "
@@ -41,38 +50,24 @@ def render_prospect(found: Prospect) -> None:
     told = ", ".join(f"{count} of {commit[:10]}" for commit, count in carried[:MOST_SHOWN])
     console.print(f"rests on {sum(found.rests_on.values())} tests, none run for this: {told}")
     for note in found.notes:
-        console.print(f"[yellow]Note:[/] {escape(note)}")
+        console.print(f"[yellow]Note:[/] {show(note)}")
     if found.verified:
         _print_verified(console, found.verified)
     spent = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in found.seconds.items())
     console.print(f"seconds: {spent}")
 
 
-def _totals(found: Prospect) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for name in ("", "statements", "covered", "%"):
-        table.add_column(name, justify="left" if not name else "right")
-    for name, figures in (("now", found.before), ("all landed", found.after)):
-        row = (str(figures.statements), str(figures.covered), format_share(figures.counts))
-        table.add_row(name, *row)
-    return table
+def _totals(found: Prospect) -> Grid:
+    columns = (Column(title=""), *(Column(title=t, figures=True) for t in FIGURES))
+    rows = tuple(
+        (name, str(figures.statements), str(figures.covered), format_share(figures.counts))
+        for name, figures in (("now", found.before), ("all landed", found.after))
+    )
+    return Grid(columns=columns, rows=rows)
 
 
-def _changes(changes: tuple[ProspectedChange, ...]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for name in ("change", "commit", "subject", "state", "tests", "patch", "%", "own gain"):
-        figure = name in ("tests", "patch", "%", "own gain")
-        widest = {"change": 30, "subject": 48}.get(name)
-        table.add_column(
-            name,
-            justify="right" if figure else "left",
-            no_wrap=True,
-            max_width=widest,
-            overflow="ellipsis",
-        )
-    for change in changes:
-        table.add_row(*map(escape, _cells(change)))
-    return table
+def _changes(changes: tuple[ProspectedChange, ...]) -> Grid:
+    return Grid(columns=CHANGES, rows=tuple(tuple(_cells(change)) for change in changes))
 
 
 def _cells(change: ProspectedChange) -> list[str]:
@@ -90,15 +85,15 @@ def _print_reason(console: Console, change: ProspectedChange) -> None:
     if change.state is State.CONFLICT:
         rivals, paths = ", ".join(change.conflicts_with), ", ".join(change.paths[:MOST_SHOWN])
         words = f"{change.ref} conflicts with {rivals} in {paths}; it is left out."
-        console.print(f"[red]conflict:[/] {escape(words)}")
+        console.print(f"[red]conflict:[/] {show(words)}")
     if change.state is State.INCOMPLETE:
         words = "not all of its tests could be imported and run, so it is left out."
-        console.print(f"[red]incomplete:[/] {escape(change.ref)}: {words}")
+        console.print(f"[red]incomplete:[/] {show(change.ref)}: {words}")
     if change.state is State.MERGED:
-        console.print(f"merged: {escape(change.ref)} has landed already.")
+        console.print(f"merged: {show(change.ref)} has landed already.")
     for path, lines in list(change.gain_lines.items())[:MOST_SHOWN]:
         told = ", ".join(map(str, lines[:10])) + (", ..." if len(lines) > 10 else "")
-        console.print(f"  {escape(change.ref)} +{len(lines)} {escape(path)}: {told}")
+        console.print(f"  {show(change.ref)} +{len(lines)} {show(path)}: {told}")
     rest = len(change.gain_lines) - MOST_SHOWN
     if rest > 0:
         console.print(f"  ... and {rest} more files (--format json).")
@@ -113,7 +108,7 @@ def _print_overlap(console: Console, tests: tuple[str, ...]) -> None:
         "one forked off; their lines are put together, not run together"
     )
     for test in tests[:MOST_SHOWN]:
-        console.print(f"  {escape(test)}")
+        console.print(f"  {show(test)}")
     if len(tests) > MOST_SHOWN:
         console.print(f"  ... and {len(tests) - MOST_SHOWN} more (--format json).")
 
@@ -129,11 +124,11 @@ def _print_verified(console: Console, verified: Verified) -> None:
     _print_lines(console, "falsely covered", verified.false_covered)
     _print_lines(console, "missed", verified.missed)
     for why, number in Counter(line.why for line in verified.explained).most_common():
-        console.print(f"  {number} {escape(why)}")
+        console.print(f"  {number} {show(why)}")
     if not verified.complete:
         console.print("[red]incomplete:[/] the full run did not end as it should.")
 
 
 def _print_lines(console: Console, name: str, lines: Lines) -> None:
     for path, numbers in list(lines.items())[:MOST_SHOWN]:
-        console.print(f"  {name}: {escape(path)}: {', '.join(map(str, numbers[:10]))}")
+        console.print(f"  {name}: {show(path)}: {', '.join(map(str, numbers[:10]))}")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+import click
 
+from covtrack.grids import Column, Grid, clean, render_table
 from covtrack.replay_results import Replay, ReplayedCommit, Summary, count_lines
+from covtrack.terminal import stdout_width
 from venv_builder.errors import InfrastructureError
 from venv_builder.files import write_whole
 from venv_builder.progress import Listener, Noted
@@ -62,41 +61,32 @@ def _cells(row: ReplayedCommit) -> list[str]:
     ]
 
 
-HEADS = (
-    "commit",
-    "subject",
-    "tests",
-    "CPU s",
-    "full",
-    "share",
-    "wall s",
-    "false",
-    "missed",
-    "why",
+COLUMNS = (
+    Column(title="commit"),
+    Column(title="subject", least=12),
+    Column(title="tests", figures=True),
+    Column(title="CPU s", figures=True),
+    Column(title="full", figures=True),
+    Column(title="share", figures=True),
+    Column(title="wall s", figures=True, spare=1),
+    Column(title="false", figures=True),
+    Column(title="missed", figures=True),
+    Column(title="why", least=8),
 )
 
 
-def render_table(replay: Replay) -> None:
-    """Print the table on stdout; subjects are cut to fit."""
-    table = Table(
-        title=f"{escape(replay.project)}: {len(replay.commits)} merges, {replay.method}", box=None
-    )
-    for head in HEADS:
-        text = head in ("commit", "subject", "why")
-        width = {"subject": 34, "why": 40}.get(head)
-        table.add_column(
-            head,
-            justify="left" if text else "right",
-            no_wrap=True,
-            max_width=width,
-            overflow="ellipsis",
-        )
-    for row in replay.commits:
-        table.add_row(*map(escape, _cells(row)))
-    console = Console(highlight=False) if sys.stdout.isatty() else Console(width=160)
-    console.print(table)
-    for name, value in figures(replay.summary):
-        console.print(f"{name}: {value}", highlight=False)
+def render_replay(replay: Replay, *, width: int | None = None, color: bool = False) -> str:
+    """The table and the summary as text; `width` is the terminal's, None is as wide as needed."""
+    grid = Grid(columns=COLUMNS, rows=tuple(tuple(_cells(row)) for row in replay.commits))
+    title = f"{clean(replay.project)}: {len(replay.commits)} merges, {replay.method}\n"
+    lines = [f"{name}: {value}\n" for name, value in figures(replay.summary)]
+    return "".join([title, render_table(grid, width=width, color=color), *lines])
+
+
+def print_replay(replay: Replay) -> None:
+    """Print the table and the summary on stdout."""
+    width, color = stdout_width()
+    click.echo(render_replay(replay, width=width, color=color), nl=False)
 
 
 def figures(summary: Summary) -> list[tuple[str, str]]:

@@ -13,8 +13,8 @@ from fractions import Fraction
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
+from covtrack.grids import Column, Grid, clean, render_table
 from jobs.results import Counts, JobResult, PatchCoverage, UncoveredRange
 from venv_builder.progress import Advanced, Event, Listener, Noted, StageEnded, StageStarted
 
@@ -99,6 +99,17 @@ class _Live:
                 self.progress.console.print(f"[yellow]Note:[/] {escape(sentence)}")
 
 
+def stdout_width() -> tuple[int | None, bool]:
+    """The width of the terminal on stdout and whether it takes styles; None, False for a pipe."""
+    styled = sys.stdout.isatty()
+    return (Console().width if styled else None), styled
+
+
+def show(text: str) -> str:
+    """Other people's text for rich: no markup, one line, no control characters."""
+    return escape(clean(text))
+
+
 def format_share(counts: Counts) -> str:
     """The covered percentage, rounded down to two places; "unknown" without statements."""
     return "unknown" if counts.share is None else f"{floor_percent(counts.share):.2f} %"
@@ -113,10 +124,10 @@ def render_result(result: JobResult, target: Fraction) -> None:
     """Print a run's result for people, on stdout."""
     console = Console(highlight=False, soft_wrap=True)
     console.print(
-        f"[bold]{escape(result.project)}[/] {result.commit[:10]} {escape(result.subject)}"
-        f" ({result.kind.value} of {escape(result.branch)})"
+        f"[bold]{show(result.project)}[/] {result.commit[:10]} {show(result.subject)}"
+        f" ({result.kind.value} of {show(result.branch)})"
     )
-    console.print(_figures(result, target))
+    console.out(render_table(_figures(result, target)), end="", highlight=False)
     print_patch(console, result.patch)
     tests = result.tests
     console.print(
@@ -128,8 +139,8 @@ def render_result(result: JobResult, target: Fraction) -> None:
         )
     )
     for fault in result.faults[:MOST_FAULTS]:
-        console.print(f"[red]{fault.kind.value}:[/] {escape(fault.sentence)}")
-        console.print(f"  {escape(fault.advice)}")
+        console.print(f"[red]{fault.kind.value}:[/] {show(fault.sentence)}")
+        console.print(f"  {show(fault.advice)}")
     if len(result.faults) > MOST_FAULTS:
         console.print(f"... and {len(result.faults) - MOST_FAULTS} more faults (--format json).")
     if not result.complete:
@@ -148,34 +159,24 @@ def render_line(result: JobResult) -> str:
     )
 
 
-def _figures(result: JobResult, target: Fraction) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for name in ("", "statements", "covered", "%", "before", "to target"):
-        table.add_column(name, justify="left" if not name else "right")
+def _figures(result: JobResult, target: Fraction) -> Grid:
+    titles = ("statements", "covered", "%", "before", "to target")
+    columns = (Column(title=""), *(Column(title=title, figures=True) for title in titles))
     total, before = result.measurement.total, result.before
-    table.add_row(
-        "own code",
-        str(total.statements),
-        str(total.covered),
-        format_share(total),
-        format_share(before.total) if before else "-",
-        str(total.to_target(target)),
-    )
+    vendored = result.measurement.vendored
+    was = format_share(before.total) if before else "-"
+    rows = [("own code", *_counted(total), was, str(total.to_target(target)))]
     if total.branches:
         taken = Counts(statements=total.branches, covered=total.branches_covered)
-        row = ("branches", str(total.branches), str(total.branches_covered), format_share(taken))
-        table.add_row(*row, "", "")
-    vendored = result.measurement.vendored
+        rows.append(("branches", *_counted(taken), "", ""))
     if vendored.statements:
-        table.add_row(
-            "vendored",
-            str(vendored.statements),
-            str(vendored.covered),
-            format_share(vendored),
-            format_share(before.vendored) if before else "-",
-            "",
-        )
-    return table
+        was = format_share(before.vendored) if before else "-"
+        rows.append(("vendored", *_counted(vendored), was, ""))
+    return Grid(columns=columns, rows=tuple(rows))
+
+
+def _counted(counts: Counts) -> tuple[str, str, str]:
+    return str(counts.statements), str(counts.covered), format_share(counts)
 
 
 def print_patch(console: Console, patch: PatchCoverage | None) -> None:
@@ -202,6 +203,6 @@ def _uncovered(parts: Sequence[UncoveredRange]) -> list[str]:
     rows = [("uncovered", "nearest test")] if parts else []
     for part in parts:
         lines = str(part.first) if part.first == part.last else f"{part.first}-{part.last}"
-        rows.append((f"{part.path}:{lines}", part.nearest_test or "unknown"))
+        rows.append((clean(f"{part.path}:{lines}"), clean(part.nearest_test or "unknown")))
     width = max((len(place) for place, _ in rows), default=0)
     return [f"  {place:<{width}}  {test}" for place, test in rows]

@@ -15,7 +15,7 @@ import coverage
 import jsonschema
 import testtools
 
-from covtrack.contract import schemas
+from covtrack.schemas import schemas
 from tests.sample_project import SampleClone
 from venv_builder.processes import Completed, run_command
 

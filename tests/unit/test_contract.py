@@ -19,9 +19,9 @@ from covtrack.contract import (
     RunReport,
     percent_of,
     round_down,
-    schemas,
     to_json,
 )
+from covtrack.schemas import schemas
 from covtrack.store.values import ProjectRow
 from jobs.results import Counts, FileMeasure, Measurement
 from tests.samples import COPIED, NOON, OWN, RESULT, RESULTS, make_stored

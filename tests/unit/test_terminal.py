@@ -206,3 +206,14 @@ class PatchTest(TestCase):
 
     def test_unknown(self) -> None:
         self.assertIn("patch: unknown\n", rendered(patch=None))
+
+
+class HostileTextTest(TestCase):
+    """Commit subjects and file names come from other people."""
+
+    def test_control_characters_of_a_subject_are_not_shown(self) -> None:
+        shown = rendered(subject="Fix \x1b[2J\x1b]0;owned\x07 it\nsecond")
+
+        self.assertNotIn("\x1b", shown)
+        self.assertNotIn("\x07", shown)
+        self.assertIn("it second (change of master)", shown)

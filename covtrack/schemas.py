@@ -1,0 +1,20 @@
+"""JSON Schemas of all that covtrack prints as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from covtrack.contract import PROJECTS, FilesReport, RunReport
+from covtrack.prospect_results import Prospect
+from covtrack.replay_results import Replay
+
+
+def schemas() -> dict[str, dict[str, Any]]:
+    """JSON Schemas by the name of what is printed: run, projects, files, replay, prospect."""
+    return {
+        "run": RunReport.model_json_schema(),
+        "projects": PROJECTS.json_schema(),
+        "files": FilesReport.model_json_schema(),
+        "replay": Replay.model_json_schema(),
+        "prospect": Prospect.model_json_schema(),
+    }
