@@ -16,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 
 from venv_builder.audit import Damage, DamageKind, compare_files, scan_files
+from venv_builder.bytecode import BytecodeStore
 from venv_builder.construction import Plan, UnbuildableError, build_generation
 from venv_builder.errors import BuildError, UsageError
 from venv_builder.files import make_readonly, remove_folder
@@ -61,6 +62,11 @@ class EnvironmentCache:
     def constraints_folder(self) -> Path:
         """Where fetched constraint addresses are kept: `read_declarations(cache=...)`."""
         return self.root / "constraints"
+
+    @property
+    def bytecode(self) -> BytecodeStore:
+        """What the sources of all environments were compiled to."""
+        return BytecodeStore(folder=self.root / "bytecode")
 
     @cached_property
     def uv(self) -> Uv:
@@ -216,7 +222,9 @@ class EnvironmentCache:
     def _build(self, plan: Plan, listener: Listener) -> tuple[Path, Manifest]:
         draft = self.generations.draft(plan.key)
         try:
-            manifest = build_generation(draft, plan, uv=self.uv, listener=listener)
+            manifest = build_generation(
+                draft, plan, uv=self.uv, bytecode=self.bytecode, listener=listener
+            )
             make_readonly(draft / "venv")
             return self.generations.publish(plan.key, draft), manifest
         except BaseException:

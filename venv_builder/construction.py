@@ -1,4 +1,4 @@
-"""Builds one environment in a folder of its own: venv, sync, bytecode, audit, manifest.
+"""Builds one environment in a folder of its own: venv, sync, audit, bytecode, manifest.
 
 The folder is thrown away if any step fails; publishing it is the cache's work. What uv installed
 is compared by sha256 with the RECORDs; distributions that differ are dropped from uv's cache and
@@ -19,6 +19,7 @@ from venv_builder.audit import (
     read_records,
     scan_files,
 )
+from venv_builder.bytecode import BytecodeStore
 from venv_builder.errors import BuildError
 from venv_builder.files import remove_folder
 from venv_builder.interpreters import Interpreter
@@ -50,7 +51,9 @@ class UnbuildableError(BuildError):
         self.distribution = distribution
 
 
-def build_generation(folder: Path, plan: Plan, *, uv: Uv, listener: Listener) -> Manifest:
+def build_generation(
+    folder: Path, plan: Plan, *, uv: Uv, bytecode: BytecodeStore, listener: Listener
+) -> Manifest:
     """Fill the new `folder` with `venv/`, manifest and ready marker.
 
     Raises BuildError if uv fails or the disk does not take it.
@@ -63,6 +66,8 @@ def build_generation(folder: Path, plan: Plan, *, uv: Uv, listener: Listener) ->
         with stages.stage("audit"):
             if damage := _audit(folder / "venv"):
                 _install_again(folder, plan, uv, damage, listener)
+        with stages.stage("bytecode"):
+            bytecode.fill(folder / "venv", read_records(folder / "venv"), plan.interpreter)
             return _seal(folder, plan)
     except OSError as error:
         raise BuildError(

@@ -75,8 +75,8 @@ class Uv:
             )
 
     def sync(self, lock: Path, *, python: Path) -> Completed:
-        """Install exactly the lock, from uv's cache alone if it holds all, with bytecode."""
-        argv = ["pip", "sync", "--quiet", "--link-mode", "copy", "--compile-bytecode"]
+        """Install exactly the lock, without bytecode, from uv's cache alone if it holds all."""
+        argv = ["pip", "sync", "--quiet", "--link-mode", "copy"]
         argv += ["--python", str(python), "--allow-empty-requirements", str(lock)]
         offline = self.run([*argv, "--offline"], folder=lock.parent, timeout=_SYNC_SECONDS)
         if offline.status == 0:
@@ -108,12 +108,8 @@ def find_uv(cache: Path | None = None) -> Uv:
 
 
 def scrub(environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables uv gets: its index and network settings stay, others' settings go.
-
-    Bytecode is checked against nothing at import: the files never change once published.
-    """
-    kept = {k: v for k, v in environ.items() if k in _KEPT or not _DROPPED.match(k)}
-    return kept | {"PYC_INVALIDATION_MODE": "UNCHECKED_HASH"}
+    """The variables uv gets: its index and network settings stay, others' settings go."""
+    return {k: v for k, v in environ.items() if k in _KEPT or not _DROPPED.match(k)}
 
 
 def describe_index(uv_tool: Uv) -> dict[str, str]:

@@ -147,6 +147,36 @@ class ObtainTest(CacheCase):
         (cached,) = (self.site(self.obtain()) / "__pycache__").glob("six.*.pyc")
         self.assertEqual(1, int.from_bytes(cached.read_bytes()[4:8], "little"))
 
+    def test_bytecode_is_compiled_once_for_all_environments(self) -> None:
+        first = self.obtain()
+        before = self.archives()
+        second = self.obtain(Need(project="two", requirements=("six==1.16.0", "idna==3.10")))
+
+        self.assertTrue(second.built)
+        self.assertEqual(before, {name: self.archives()[name] for name in before})
+        new = {name.partition("-")[0] for name in self.archives().keys() - before.keys()}
+        self.assertEqual({"idna"}, new)
+        self.assertEqual(self.compiled(first, "six"), self.compiled(second, "six"))
+
+    def test_a_broken_archive_of_bytecode_is_made_anew(self) -> None:
+        first = self.obtain()
+        whole = self.archives()
+        broken = next(path for path in self.root.glob("bytecode/*/six-*.zip"))
+        broken.write_bytes(broken.read_bytes()[:100])
+        remove_folder(first.path.parent)
+        second = self.obtain()
+
+        self.assertEqual(whole.keys(), self.archives().keys())
+        self.assertEqual((), self.cache.verify(second.key, full=True))
+        self.assertEqual(1, len(self.compiled(second, "six")))
+
+    def archives(self) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in self.root.glob("bytecode/*/*.zip")}
+
+    def compiled(self, environment: Environment, module: str) -> list[bytes]:
+        found = (self.site(environment) / "__pycache__").glob(f"{module}.*.pyc")
+        return [path.read_bytes() for path in found]
+
     def test_nothing_is_linked_to_uvs_cache_nor_writable(self) -> None:
         six = self.site(self.obtain()) / "six.py"
         self.assertEqual(1, six.stat().st_nlink)
