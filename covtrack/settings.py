@@ -12,6 +12,7 @@ import tomlkit
 from platformdirs import user_state_path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from covtrack.gerrit.settings import GerritServer, ReviewSettings
 from covtrack.settings_template import TEMPLATE
 from jobs.clone import inspect_clone
 from jobs.project import ProjectSettings
@@ -20,21 +21,37 @@ from venv_builder.errors import UsageError
 FILE_NAME = "covtrack.toml"
 
 
+class TrackedProject(ProjectSettings):
+    """A project's settings, and how it stands on a Gerrit server.
+
+    `gerrit` names the server; `gerrit_project` is its name there, the project's own by default.
+    """
+
+    gerrit: str | None = None
+    gerrit_project: str | None = None
+    review: ReviewSettings = Field(default_factory=ReviewSettings)
+
+
 class Settings(BaseModel):
-    """The whole of covtrack.toml; `defaults` fill in what a project does not say itself."""
+    """The whole of covtrack.toml; `defaults` fill in what a project does not say itself.
+
+    `url` is where covtrack's own pages are to be seen, for links in what it posts.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     state: Path = Field(default_factory=lambda: user_state_path("covtrack"))
     database: str | None = None
-    projects: Annotated[dict[str, ProjectSettings], Field(default_factory=dict)]
+    url: str | None = None
+    gerrit: dict[str, GerritServer] = Field(default_factory=dict)
+    projects: Annotated[dict[str, TrackedProject], Field(default_factory=dict)]
 
     @property
     def database_url(self) -> str:
         """The database's URL; SQLite in the state folder unless set."""
         return self.database or f"sqlite:///{self.state / 'covtrack.sqlite'}"
 
-    def project(self, name: str) -> ProjectSettings:
+    def project(self, name: str) -> TrackedProject:
         """Settings of one project; UsageError, naming the known ones, if there is none."""
         if name not in self.projects:
             known = ", ".join(sorted(self.projects)) or "none"
@@ -74,28 +91,44 @@ def load_settings(path: Path | None) -> Settings:
 def _check(path: Path, raw: Mapping[str, Any]) -> Settings:
     defaults = raw.get("defaults", {})
     tables = raw.get("projects", {})
-    if not isinstance(defaults, dict) or not isinstance(tables, dict):
-        raise UsageError(f"In {path}, defaults and projects must be tables.")
+    servers = raw.get("gerrit", {})
+    if not all(isinstance(part, dict) for part in (defaults, tables, servers)):
+        raise UsageError(f"In {path}, defaults, gerrit and projects must be tables.")
     _check_defaults(path, defaults)
     projects = {
         name: {**defaults, **table, "name": name} if isinstance(table, dict) else table
         for name, table in tables.items()
     }
+    named = {
+        name: {**table, "name": name} if isinstance(table, dict) else table
+        for name, table in servers.items()
+    }
+    known = {k: v for k, v in raw.items() if k != "defaults"}
     try:
-        settings = Settings.model_validate(
-            {**{k: v for k, v in raw.items() if k != "defaults"}, "projects": projects}
-        )
+        settings = Settings.model_validate({**known, "gerrit": named, "projects": projects})
     except ValidationError as error:
         raise UsageError(
             f"{path}: {_explain(error)}.", advice="covtrack init writes a commented example."
         ) from error
+    _check_servers(path, settings)
     return _anchor(settings, path.parent)
+
+
+def _check_servers(path: Path, settings: Settings) -> None:
+    for project in settings.projects.values():
+        if project.gerrit is not None and project.gerrit not in settings.gerrit:
+            known = ", ".join(sorted(settings.gerrit)) or "none"
+            raise UsageError(
+                f"{path}: projects.{project.name}.gerrit: there is no server {project.gerrit} "
+                f"(known: {known}).",
+                advice=f"Add a table [gerrit.{project.gerrit}] with its url.",
+            )
 
 
 def _check_defaults(path: Path, defaults: Mapping[str, Any]) -> None:
     """Refuse what no project could take, even while there is no project."""
     try:
-        ProjectSettings.model_validate({"git": ".", **defaults, "name": "defaults"})
+        TrackedProject.model_validate({"git": ".", **defaults, "name": "defaults"})
     except ValidationError as error:
         raise UsageError(
             f"{path}: {_explain(error, 'defaults')}.",

@@ -11,6 +11,20 @@ TEMPLATE = """\
 # database = "sqlite:////var/lib/covtrack/covtrack.sqlite"
 # database = "postgresql://covtrack@db.example.org/covtrack"
 
+# Where covtrack's own pages are seen from outside, for links in what it posts.
+# url = "https://covtrack.example.org"
+
+# Gerrit servers. The HTTP password (Settings > HTTP Credentials) is never in this file.
+# [gerrit.opendev]
+# url = "https://review.opendev.org"
+# ssh = "ssh://covtrack@review.opendev.org:29418"    # where events stream
+# ssh_options = ["-i", "/etc/covtrack/id_ed25519"]
+# user = "covtrack"
+# password_env = "COVTRACK_GERRIT_PASSWORD"          # default: ~/.netrc
+# webhook_secret_env = "COVTRACK_WEBHOOK_SECRET"     # POST to /webhook/opendev/SECRET
+# silence = "10 min"       # without an event for that long, what was missed is asked for
+# ref_wait = "5 min"       # how long a new patch set's ref is waited for (replication)
+
 # Settings that hold for every project that does not set them itself.
 [defaults]
 # target = 80              # percent of statements
@@ -41,4 +55,17 @@ TEMPLATE = """\
 # serial = ['\\.functional\\.']  # tests that cannot run beside others (regular expressions)
 # writable = ["/tmp/shared"]     # folders outside its own tree that the tests may write to
 # set_env = { OS_TEST_TIMEOUT = "60" }
+# gerrit = "opendev"       # the server that its changes are reviewed on
+# gerrit_project = "openstack/oslo.utils"    # its name there; default: its name here
+#
+# [projects."oslo.utils".review]
+# post = true              # false: measured, but nothing is said on the change
+# quiet = false            # true: nothing is said where there is nothing to say
+# label = "Coverage"       # vote +1 or -1; default: no vote
+# patch_threshold = 80     # percent of the change's own statements that must be covered
+# small = 5                # of changes with so few statements it is not asked
+# allowed_drop = 0         # statements that may become uncovered
+# comments = 20            # most comments on lines
+# notify = "OWNER"         # NONE, OWNER, OWNER_REVIEWERS or ALL
+# template = "message.j2"  # the message, as a Jinja2 template
 """

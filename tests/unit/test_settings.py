@@ -9,10 +9,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from fixtures import EnvironmentVariable
 from testtools import TestCase
 
+from covtrack.gerrit.settings import GerritServer, ReviewSettings
 from covtrack.settings import (
     Settings,
+    TrackedProject,
     add_project,
     find_settings,
     load_settings,
@@ -20,7 +23,6 @@ from covtrack.settings import (
     write_template,
 )
 from covtrack.settings_template import TEMPLATE
-from jobs.project import ProjectSettings
 from tests.scratch_git import ScratchRepository
 from venv_builder.errors import UsageError
 
@@ -70,7 +72,10 @@ class TemplateTest(SettingsCase):
         raw = tomllib.loads(uncommented())
         (table,) = raw["projects"].values()
         said = {*raw["defaults"], *table}
-        self.assertEqual(set(ProjectSettings.model_fields) - {"name"}, said)
+        self.assertEqual(set(TrackedProject.model_fields) - {"name"}, said)
+        self.assertEqual(set(ReviewSettings.model_fields), set(table["review"]))
+        (server,) = raw["gerrit"].values()
+        self.assertEqual(set(GerritServer.model_fields) - {"name"}, set(server))
         self.assertEqual(set(Settings.model_fields) | {"defaults"}, set(raw))
         self.assertEqual(set(), set(raw["defaults"]) & set(table))
 
@@ -79,6 +84,22 @@ class TemplateTest(SettingsCase):
         said = self.load(uncommented()).project("oslo.utils")
         for name in ("target", "select", "timeout", "memory"):
             self.assertEqual(getattr(bare, name), getattr(said, name), name)
+        review = said.review.model_copy(update={"label": None, "template": None})
+        self.assertEqual(bare.review, review)
+
+    def test_a_project_on_an_unknown_server(self) -> None:
+        text = "[projects.p]\ngit = '/p'\ngerrit = 'g'\n[gerrit.h]\nurl = 'http://h'\n"
+        error = self.assertRaises(UsageError, self.load, text)
+        self.assertIn("projects.p.gerrit: there is no server g (known: h)", str(error))
+
+    def test_secrets_come_from_the_environment(self) -> None:
+        text = "[gerrit.h]\nurl = 'http://h/'\npassword_env = 'COVTRACK_TEST_SECRET'\n"
+        server = self.load(text).gerrit["h"]
+        self.assertEqual("http://h", server.url)
+        self.assertIsNone(server.password)
+        self.useFixture(EnvironmentVariable("COVTRACK_TEST_SECRET", "hush"))
+        self.assertEqual("hush", server.password)
+        self.assertNotIn("hush", repr(server))
 
     def test_existing_file_is_kept(self) -> None:
         self.path.write_text("mine")

@@ -1,0 +1,1 @@
+"""Gerrit: events in, verdicts out."""
