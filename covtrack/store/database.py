@@ -6,11 +6,12 @@ a result is one, is the caller's business.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from fractions import Fraction
 from types import TracebackType
+from typing import TypeVar
 
 from sqlalchemy import Connection, Engine
 
@@ -20,6 +21,8 @@ from covtrack.store.engine import TO_WRITE, make_engine, make_folder, read_url
 from covtrack.store.upgrading import ensure_current
 from covtrack.store.values import ProjectRow, StoredRun
 from jobs.results import Fault, FileMeasure, JobResult, Outcome
+
+T = TypeVar("T")
 
 
 class Database:
@@ -163,6 +166,16 @@ class Database:
         """Commit to number of the run's tests that were last executed there."""
         with self._reading() as connection:
             return reading.read_carried(connection, run_id)
+
+    def read(self, ask: Callable[[Connection], T]) -> T:
+        """What `ask` reads in one transaction, of `covtrack.store.inbox` and `.queue`."""
+        with self._reading() as connection:
+            return ask(connection)
+
+    def write(self, act: Callable[[Connection], T]) -> T:
+        """What `act` returns; all that it writes is one transaction, whole or not at all."""
+        with self._writing() as connection:
+            return act(connection)
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
     Float,
@@ -21,7 +22,7 @@ from sqlalchemy import (
 
 from covtrack.store.column_types import ExactFraction, ExactText, LineSet, UtcTime
 
-HEAD = "0002"  # the newest revision, known without loading Alembic
+HEAD = "0003"  # the newest revision, known without loading Alembic
 VERSION_TABLE = "covtrack_version"
 
 metadata = MetaData(
@@ -133,4 +134,73 @@ evidence = Table(  # the tests that a run carried, by the commit where they were
     _of_run(),
     Column("from_commit", ExactText, primary_key=True),
     Column("tests", Integer, nullable=False),
+)
+
+events = Table(  # what Gerrit told, once each, and whether it was acted on
+    "events",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("server", ExactText, nullable=False),
+    Column("digest", ExactText, nullable=False),
+    Column("payload", JSON, nullable=False),
+    Column("received_at", UtcTime, nullable=False),
+    Column("handled_at", UtcTime),
+    UniqueConstraint("server", "digest"),
+    Index(None, "handled_at", "id"),
+)
+
+watermarks = Table(  # up to when, by the server's clock in epoch seconds, nothing is missing
+    "watermarks",
+    metadata,
+    Column("server", ExactText, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+)
+
+changes = Table(  # covtrack.store.queued.KnownChange
+    "changes",
+    metadata,
+    Column("server", ExactText, primary_key=True),
+    Column("change", BigInteger, primary_key=True, autoincrement=False),
+    Column("project", ExactText, nullable=False),
+    Column("branch", ExactText, nullable=False),
+    Column("patch_set", Integer, nullable=False),
+    Column("commit", ExactText, nullable=False),
+    Column("ref", ExactText, nullable=False),
+    Column("subject", ExactText, nullable=False),
+    Column("status", ExactText, nullable=False),
+    Column("wip", Boolean, nullable=False),
+    Column("private", Boolean, nullable=False),
+    Index(None, "server", "project", "branch", "status"),
+)
+
+jobs = Table(  # covtrack.store.queued.Job
+    "jobs",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("server", ExactText, nullable=False),
+    Column("project", ExactText, nullable=False),
+    Column("kind", ExactText, nullable=False),
+    Column("branch", ExactText, nullable=False),
+    Column("reason", ExactText, nullable=False),
+    Column("change", BigInteger),
+    Column("patch_set", Integer),
+    Column("commit", ExactText, nullable=False),
+    Column("ref", ExactText, nullable=False),
+    Column("state", ExactText, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("queued_at", UtcTime, nullable=False),
+    Column("not_before", UtcTime, nullable=False),
+    Column("started_at", UtcTime),
+    Column("ended_at", UtcTime),
+    Column("progress", ExactText, nullable=False),
+    Column("error", ExactText, nullable=False),
+    Column("run_id", Integer),
+    Column("gain", JSON(none_as_null=True)),
+    Column("verdict", ExactText),
+    Column("verdict_attempts", Integer, nullable=False),
+    Column("verdict_not_before", UtcTime),
+    Column("verdict_error", ExactText, nullable=False),
+    Index(None, "state", "id"),
+    Index(None, "verdict", "id"),
+    Index(None, "server", "change"),
 )

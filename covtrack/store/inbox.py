@@ -1,0 +1,118 @@
+"""The inbox: every event once, what it changed, and up to when nothing is missing.
+
+Statements run on the caller's connection, inside the caller's transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, delete, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from covtrack.store.queued import ChangeStatus, KnownChange, Received
+from covtrack.store.schema import changes, events, watermarks
+
+
+def _upsert(connection: Connection, table: Any) -> Any:
+    make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    return make(table)
+
+
+def put_events(
+    connection: Connection,
+    server: str,
+    told: Iterable[tuple[str, Mapping[str, Any]]],
+    now: datetime,
+) -> int:
+    """Add pairs of digest and payload, and return how many of them were new."""
+    rows = {
+        digest: {"server": server, "digest": digest, "payload": payload, "received_at": now}
+        for digest, payload in told
+    }
+    if not rows:
+        return 0
+    statement = _upsert(connection, events).on_conflict_do_nothing()
+    added = connection.execute(statement.returning(events.c.id), list(rows.values()))
+    return len(added.all())
+
+
+def unhandled(connection: Connection, limit: int) -> tuple[Received, ...]:
+    """The oldest events that nobody acted on."""
+    found = select(events).where(events.c.handled_at.is_(None)).order_by(events.c.id).limit(limit)
+    return tuple(
+        Received(
+            event_id=row.id,
+            server=row.server,
+            digest=row.digest,
+            payload=row.payload,
+            received_at=row.received_at,
+        )
+        for row in connection.execute(found)
+    )
+
+
+def mark_handled(connection: Connection, event_id: int, now: datetime) -> bool:
+    """Whether the event was still to be acted on; it is not any more."""
+    statement = update(events).where(events.c.id == event_id, events.c.handled_at.is_(None))
+    return connection.execute(statement.values(handled_at=now)).rowcount == 1
+
+
+def forget_events(connection: Connection, before: datetime) -> int:
+    """Remove events that were acted on before that moment."""
+    return connection.execute(delete(events).where(events.c.handled_at < before)).rowcount
+
+
+def read_watermark(connection: Connection, server: str) -> int | None:
+    """Epoch seconds by the server's clock; None for a server that was never caught up with."""
+    found = select(watermarks.c.at).where(watermarks.c.server == server)
+    return connection.execute(found).scalar()
+
+
+def put_watermark(connection: Connection, server: str, at: int) -> None:
+    """Move the watermark; it never goes back."""
+    statement = _upsert(connection, watermarks).values(server=server, at=at)
+    later = watermarks.c.at < at
+    connection.execute(
+        statement.on_conflict_do_update(index_elements=["server"], set_={"at": at}, where=later)
+    )
+
+
+def put_change(connection: Connection, change: KnownChange) -> None:
+    """Add the change, or what is known of it now."""
+    row = asdict(change) | {"status": change.status.value}
+    key = ("server", "change")
+    new = {name: value for name, value in row.items() if name not in key}
+    statement = _upsert(connection, changes).values(row)
+    connection.execute(statement.on_conflict_do_update(index_elements=list(key), set_=new))
+
+
+def read_change(connection: Connection, server: str, change: int | None) -> KnownChange | None:
+    """What is known of a change."""
+    wanted = (changes.c.server == server, changes.c.change == change)
+    found = _read_changes(connection, wanted)
+    return found[0] if found else None
+
+
+def open_changes(
+    connection: Connection, server: str, project: str, branch: str
+) -> tuple[KnownChange, ...]:
+    """Open changes of a branch that are not hidden, by number; `project` as on the server."""
+    wanted = (
+        changes.c.server == server,
+        changes.c.project == project,
+        changes.c.branch == branch,
+        changes.c.status == ChangeStatus.OPEN.value,
+        changes.c.wip.is_(False),
+        changes.c.private.is_(False),
+    )
+    return _read_changes(connection, wanted)
+
+
+def _read_changes(connection: Connection, wanted: Sequence[Any]) -> tuple[KnownChange, ...]:
+    found = connection.execute(select(changes).where(*wanted).order_by(changes.c.change))
+    rows = (dict(row) for row in found.mappings())
+    return tuple(KnownChange(**row | {"status": ChangeStatus(row["status"])}) for row in rows)

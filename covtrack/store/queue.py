@@ -1,0 +1,183 @@
+"""The queue of jobs: what is to be measured, by whom it is being measured, what came of it.
+
+Statements run on the caller's connection, inside the caller's transaction; pending is a query.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, insert, select, update
+
+from covtrack.store.queued import ALIVE, Job, JobKind, JobState, NewJob, VerdictState
+from covtrack.store.schema import jobs
+
+_ALIVE = jobs.c.state.in_([state.value for state in ALIVE])
+_WAITING = jobs.c.state.in_([JobState.NEW.value, JobState.QUEUED.value])
+
+
+def put_job(connection: Connection, new: NewJob, now: datetime) -> int | None:
+    """Queue a job and return its id; None where a living one does the same.
+
+    An advance that waits is told of the newer tip instead of being queued twice.
+    """
+    same = [jobs.c.server == new.server, jobs.c.project == new.project, jobs.c.kind == new.kind]
+    if new.kind is JobKind.CHANGE:
+        same += [_ALIVE, jobs.c.change == new.change, jobs.c.patch_set == new.patch_set]
+        if connection.execute(select(jobs.c.id).where(*same)).first():
+            return None
+    else:
+        same += [_WAITING, jobs.c.branch == new.branch]
+        state = {"state": JobState.NEW.value, "commit": new.commit, "not_before": now}
+        if connection.execute(update(jobs).where(*same).values(state)).rowcount:
+            return None
+    return int(
+        connection.execute(insert(jobs).values(_row(new, now)).returning(jobs.c.id)).scalar_one()
+    )
+
+
+def _row(new: NewJob, now: datetime) -> dict[str, Any]:
+    return {
+        "server": new.server,
+        "project": new.project,
+        "kind": new.kind.value,
+        "branch": new.branch,
+        "reason": new.reason,
+        "change": new.change,
+        "patch_set": new.patch_set,
+        "commit": new.commit,
+        "ref": new.ref,
+        "state": JobState.NEW.value,
+        "attempts": 0,
+        "queued_at": now,
+        "not_before": now,
+        "progress": "",
+        "error": "",
+        "verdict_attempts": 0,
+        "verdict_error": "",
+    }
+
+
+def end_jobs(
+    connection: Connection,
+    server: str,
+    change: int,
+    state: JobState,
+    now: datetime,
+    *,
+    below: int | None = None,
+) -> int:
+    """End the living jobs of a change, those of patch sets below `below` (None: all)."""
+    wanted = [_ALIVE, jobs.c.server == server, jobs.c.change == change]
+    if below is not None:
+        wanted.append(jobs.c.patch_set < below)
+    ended = {"state": state.value, "ended_at": now}
+    return connection.execute(update(jobs).where(*wanted).values(ended)).rowcount
+
+
+def claim(connection: Connection, now: datetime) -> Job | None:
+    """Start the next job: of a project that has none running, and whose last start is longest ago.
+
+    Of one project, patch sets go before the branch, and the older before the newer.
+    """
+    busy = select(jobs.c.project).where(jobs.c.state == JobState.RUNNING.value)
+    last = (
+        select(jobs.c.project, func.max(jobs.c.started_at).label("at"))
+        .group_by(jobs.c.project)
+        .subquery()
+    )
+    wanted = (
+        select(jobs)
+        .outerjoin(last, last.c.project == jobs.c.project)
+        .where(jobs.c.state == JobState.QUEUED.value, jobs.c.not_before <= now)
+        .where(jobs.c.project.not_in(busy))
+        .order_by(last.c.at.asc().nulls_first(), jobs.c.kind.desc(), jobs.c.id)
+        .limit(1)
+    )
+    row = connection.execute(wanted).first()
+    if row is None:
+        return None
+    started = {"state": JobState.RUNNING.value, "started_at": now, "attempts": row.attempts + 1}
+    taken = update(jobs).where(jobs.c.id == row.id, jobs.c.state == JobState.QUEUED.value)
+    if not connection.execute(taken.values(started)).rowcount:
+        return None
+    return read_job(connection, row.id)
+
+
+def move_job(
+    connection: Connection, job_id: int, old: JobState, values: Mapping[str, Any]
+) -> bool:
+    """Whether the job was in the state `old`; then it has the new values."""
+    statement = update(jobs).where(jobs.c.id == job_id, jobs.c.state == old.value)
+    return connection.execute(statement.values(dict(values))).rowcount == 1
+
+
+def put_values(connection: Connection, job_id: int, values: Mapping[str, Any]) -> None:
+    """Change columns of a job, whatever its state."""
+    connection.execute(update(jobs).where(jobs.c.id == job_id).values(dict(values)))
+
+
+def recover(connection: Connection) -> int:
+    """Queue again what was running when its executor died."""
+    running = update(jobs).where(jobs.c.state == JobState.RUNNING.value)
+    return connection.execute(running.values(state=JobState.QUEUED.value)).rowcount
+
+
+def read_job(connection: Connection, job_id: int) -> Job | None:
+    """The job of that id."""
+    row = connection.execute(select(jobs).where(jobs.c.id == job_id)).first()
+    return None if row is None else _job(row)
+
+
+def jobs_in(connection: Connection, state: JobState, limit: int = 200) -> tuple[Job, ...]:
+    """Jobs of one state, oldest first."""
+    found = select(jobs).where(jobs.c.state == state.value).order_by(jobs.c.id).limit(limit)
+    return tuple(_job(row) for row in connection.execute(found))
+
+
+def newest_jobs(
+    connection: Connection,
+    limit: int,
+    *,
+    server: str | None = None,
+    change: int | None = None,
+    patch_set: int | None = None,
+) -> tuple[Job, ...]:
+    """The newest jobs, those of one change or patch set where they are named."""
+    wanted = []
+    if change is not None:
+        wanted = [jobs.c.server == server, jobs.c.change == change]
+    if patch_set is not None:
+        wanted.append(jobs.c.patch_set == patch_set)
+    found = select(jobs).where(*wanted).order_by(jobs.c.id.desc()).limit(limit)
+    return tuple(_job(row) for row in connection.execute(found))
+
+
+def pending_verdicts(connection: Connection, now: datetime, limit: int = 50) -> tuple[Job, ...]:
+    """Jobs whose verdict is to be posted by now, oldest first."""
+    due = (jobs.c.verdict_not_before.is_(None)) | (jobs.c.verdict_not_before <= now)
+    wanted = (jobs.c.verdict == VerdictState.PENDING.value, due)
+    found = select(jobs).where(*wanted).order_by(jobs.c.id).limit(limit)
+    return tuple(_job(row) for row in connection.execute(found))
+
+
+def count_jobs(connection: Connection) -> Mapping[str, int]:
+    """How many jobs are in each state."""
+    found = select(jobs.c.state, func.count()).group_by(jobs.c.state)
+    return {row[0]: row[1] for row in connection.execute(found)}
+
+
+def _job(row: Row[Any]) -> Job:
+    values: dict[str, Any] = dict(row._mapping)
+    values["job_id"] = values.pop("id")
+    verdict = values.pop("verdict")
+    return Job(
+        **values
+        | {
+            "kind": JobKind(values["kind"]),
+            "state": JobState(values["state"]),
+            "verdict": None if verdict is None else VerdictState(verdict),
+        }
+    )
