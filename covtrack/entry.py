@@ -9,7 +9,8 @@ def main() -> None:
     """Load the command line and run it."""
     try:
         import covtrack.history_cli
-        import covtrack.prospect_cli  # noqa: F401 (both register their commands)
+        import covtrack.prospect_cli
+        import covtrack.serve_cli  # noqa: F401 (they register their commands)
         from covtrack.cli import main as run
     except KeyboardInterrupt:
         sys.stderr.write("covtrack: Stopped; nothing stored was changed.\n")

@@ -37,19 +37,22 @@ class Prospector:
         self.project = project
         self.mirror = tracker.mirror(project.name)
         self.folder = tracker.folder(project.name) / "prospect"
+        self.fetch = True
 
-    def run(self, refs: Sequence[str], *, verify: bool = False) -> Prospect:
+    def run(self, refs: Sequence[str], *, verify: bool = False, fetch: bool = True) -> Prospect:
         """The prospect of the changes named by `refs`, merged onto the tip in this order.
 
-        `verify` compares with a real full run of the merge. Raises UsageError for unknown refs,
-        and where none is given.
+        `verify` compares with a real full run of the merge; without `fetch` the mirror is taken
+        as it is. Raises UsageError for unknown refs, and where none is given.
         """
+        self.fetch = fetch
         if not refs:
             raise UsageError(
                 "No change was named.", advice="Such as: covtrack prospect PROJECT topic-branch"
             )
         with self.tracker.locked(self.project.name):
-            self.mirror.fetch(self.project.git, refs)
+            if fetch:
+                self.mirror.fetch(self.project.git, refs)
             branch, tip = self.tracker.tip_of(self.project, self.mirror)
         landing, runs = self._measured_landing(branch, self.mirror.commit(tip), refs)
         with self.tracker.locked(self.project.name), self.mirror.kept(landing.merged.sha):
@@ -102,7 +105,8 @@ class Prospector:
         database, name = self.tracker.database, self.project.name
         run = database.find_run(name, sha)
         if run is None or not self._is_usable(run):
-            self.tracker.run(self.project, Order(revision=sha, select=Select.AFFECTED))
+            order = Order(revision=sha, select=Select.AFFECTED, fetch=self.fetch)
+            self.tracker.run(self.project, order)
             run = database.find_run(name, sha)
         if run is None:
             raise InfrastructureError(f"The run of {sha[:10]} was not stored.")
@@ -157,21 +161,27 @@ class Prospector:
         return OpenChange(
             measured=measured,
             against=self._base(nearest or runs[tip]),
-            executed=self._executed(change, tip, measured.snapshot),
+            executed=self._executed(change, tip, builds_on, measured.snapshot),
         )
 
-    def _executed(self, change: Landed, tip: str, snapshot: Path) -> frozenset[str]:
-        """Unmerged commits of the change's tree at which its tests ran: earlier patch sets too."""
-        mirror = self.mirror
+    def _executed(
+        self, change: Landed, tip: str, builds_on: str | None, snapshot: Path
+    ) -> frozenset[str]:
+        """Unmerged commits at which the change's tests ran.
+
+        Those below it that are no change of their own here, and earlier patch sets of its tree.
+        """
+        mirror, sha = self.mirror, change.commit.sha
+        below = mirror.ahead(tip, sha) - (mirror.ahead(tip, builds_on) if builds_on else set())
         ran = {record.executed for record in read_tests(snapshot).values()}
         same = {
-            sha
-            for sha in ran - {change.commit.sha}
-            if mirror.has(sha)
-            and mirror.commit(sha).tree == change.commit.tree
-            and not mirror.is_ancestor(sha, tip)
+            other
+            for other in ran - below
+            if mirror.has(other)
+            and mirror.commit(other).tree == change.commit.tree
+            and not mirror.is_ancestor(other, tip)
         }
-        return frozenset({change.commit.sha, *same})
+        return frozenset({sha, *same, *(ran & below)})
 
     def _base(self, run: StoredRun) -> Base:
         snapshot = self.tracker.settings.state / run.snapshot

@@ -35,7 +35,8 @@ class TrackedProject(ProjectSettings):
 class Settings(BaseModel):
     """The whole of covtrack.toml; `defaults` fill in what a project does not say itself.
 
-    `url` is where covtrack's own pages are to be seen, for links in what it posts.
+    `url` is where covtrack's own pages are to be seen, for links in what it posts; `listen` is
+    the address and port of `covtrack serve`, `executors` its jobs side by side.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,6 +44,8 @@ class Settings(BaseModel):
     state: Path = Field(default_factory=lambda: user_state_path("covtrack"))
     database: str | None = None
     url: str | None = None
+    listen: str = "127.0.0.1:8080"
+    executors: Annotated[int, Field(ge=1, le=64)] = 1
     gerrit: dict[str, GerritServer] = Field(default_factory=dict)
     projects: Annotated[dict[str, TrackedProject], Field(default_factory=dict)]
 

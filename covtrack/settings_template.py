@@ -14,6 +14,11 @@ TEMPLATE = """\
 # Where covtrack's own pages are seen from outside, for links in what it posts.
 # url = "https://covtrack.example.org"
 
+# Where `covtrack serve` listens (webhooks, coverage for Gerrit's pages, health), and how many
+# jobs it runs side by side, each of another project.
+# listen = "127.0.0.1:8080"
+# executors = 1
+
 # Gerrit servers. The HTTP password (Settings > HTTP Credentials) is never in this file.
 # [gerrit.opendev]
 # url = "https://review.opendev.org"

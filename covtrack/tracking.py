@@ -33,11 +33,15 @@ from venv_builder.progress import Listener, Noted
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What a user asks of one run; revisions are as typed, None for the default."""
+    """What a user asks of one run; revisions are as typed, None for the default.
+
+    Without `fetch` the mirror is taken as it is: its server may be away.
+    """
 
     revision: str | None = None
     base: str | None = None
     select: Select | None = None
+    fetch: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +113,11 @@ class Tracker:
             return self._measure(project, mirror, target, base, self._warnings(project, order))
 
     def advance(
-        self, project: ProjectSettings, told: Callable[[JobResult], None]
+        self,
+        project: ProjectSettings,
+        told: Callable[[JobResult], None],
+        *,
+        fetch: bool = True,
     ) -> tuple[JobResult, ...]:
         """Measure every commit from the newest baseline to the branch's tip, as baselines.
 
@@ -118,7 +126,7 @@ class Tracker:
         """
         with self.locked(project.name):
             mirror = self.mirror(project.name)
-            start = self._resolve(project, mirror, Order())
+            start = self._resolve(project, mirror, Order(fetch=fetch))
             self.database.save_project(project.name, start.branch, project.share)
             nearest = self._find_base(project, mirror, start)
             shas = mirror.between(nearest.commit, start.tip) if nearest else (start.tip,)
@@ -161,7 +169,8 @@ class Tracker:
 
     def _resolve(self, project: ProjectSettings, mirror: Mirror, order: Order) -> _Target:
         named = [word for word in (order.revision, order.base) if word is not None]
-        mirror.fetch(project.git, named)
+        if order.fetch:
+            mirror.fetch(project.git, named)
         branch, tip = self.tip_of(project, mirror)
         sha = tip if order.revision is None else mirror.resolve(order.revision)
         merged = mirror.is_ancestor(sha, tip)
@@ -198,11 +207,17 @@ class Tracker:
         return tuple(notes)
 
     def _find_base(self, project: ProjectSettings, mirror: Mirror, target: _Target) -> Base | None:
-        """The nearest measured ancestor whose snapshot is whole; damaged ones are set aside."""
-        baselines = self.database.baselines(
-            project.name, target.branch, exact=target.select is not Select.CHANGED
+        """The nearest measured ancestor whose snapshot is whole; damaged ones are set aside.
+
+        A change may rest on the unmerged changes below it, a baseline on baselines alone.
+        """
+        found = self.database.baselines(
+            project.name,
+            target.branch,
+            exact=target.select is not Select.CHANGED,
+            changes=target.kind is Kind.CHANGE,
         )
-        runs = {run.commit: run for run in baselines}
+        runs = {run.commit: run for run in found}
         while True:
             nearest = mirror.nearest(target.base_from, tuple(runs))
             if nearest is None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, sleep
@@ -141,6 +142,34 @@ class ProcessGroup:
             if monotonic() > deadline:
                 kill_group(self.pid)
             sleep(0.005)
+
+
+@contextmanager
+def reading_lines(
+    argv: Sequence[str | Path], *, env: Mapping[str, str], stderr: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A program whose stdout is a pipe to be read while it runs; its group ends with the block.
+
+    Raises InfrastructureError if the program cannot be started.
+    """
+    words = [str(word) for word in argv]
+    try:
+        with stderr.open("wb") as err:
+            process = subprocess.Popen(
+                words,
+                env=dict(env),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=err,
+                start_new_session=True,
+            )
+    except OSError as error:
+        raise InfrastructureError(f"Cannot start {words[0]}: {error}.") from error
+    try:
+        yield process
+    finally:
+        kill_group(process.pid)
+        process.wait()
 
 
 def start_group(

@@ -61,7 +61,7 @@ class Event:
         if self.kind is EventKind.REF_UPDATED:
             named = [self.kind, self.project, self.ref, self.commit]
         elif self.kind not in once:
-            named += [self.at, self.author, self.comment, self.wip, self.private]
+            named += [self.at, self.comment, self.wip, self.private]
         return hashlib.sha256(json.dumps(named).encode()).hexdigest()
 
 

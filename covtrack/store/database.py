@@ -98,15 +98,20 @@ class Database:
             writing.set_aside(connection, run_id)
 
     def baselines(
-        self, project: str, branch: str | None = None, *, exact: bool = False
+        self,
+        project: str,
+        branch: str | None = None,
+        *,
+        exact: bool = False,
+        changes: bool = False,
     ) -> tuple[StoredRun, ...]:
         """Complete baselines with a usable snapshot, newest commit first.
 
         The newest run of each commit, on one branch or (None) on any; if `exact`, of those for
-        which every affected test ran.
+        which every affected test ran; with `changes`, unmerged changes too.
         """
         with self._reading() as connection:
-            ids = reading.baseline_ids(project, branch, exact=exact)
+            ids = reading.baseline_ids(project, branch, exact=exact, changes=changes)
             return reading.read_runs(connection, ids)
 
     def find_tree(self, project: str, tree: str, *, exact: bool) -> StoredRun | None:
@@ -168,7 +173,7 @@ class Database:
             return reading.read_carried(connection, run_id)
 
     def read(self, ask: Callable[[Connection], T]) -> T:
-        """What `ask` reads in one transaction, of `covtrack.store.inbox` and `.queue`."""
+        """What `ask` reads in one transaction, of `covtrack.store.inbox` and `.queueing`."""
         with self._reading() as connection:
             return ask(connection)
 

@@ -46,12 +46,17 @@ def read_runs(connection: Connection, ids: Ids) -> tuple[StoredRun, ...]:
     return tuple(_stored_run(row, counts[row.id]) for row in connection.execute(found))
 
 
-def baseline_ids(project: str, branch: str | None, *, exact: bool = False) -> Ids:
+def baseline_ids(
+    project: str, branch: str | None, *, exact: bool = False, changes: bool = False
+) -> Ids:
     """Ids of the newest usable baseline of each commit; of all branches where branch is None.
 
-    `exact` leaves out those for which not every affected test ran.
+    `exact` leaves out those for which not every affected test ran; `changes` takes unmerged
+    changes in.
     """
-    wanted = [IS_BASELINE, runs.c.complete, runs.c.usable, projects.c.name == project]
+    wanted = [runs.c.complete, runs.c.usable, projects.c.name == project]
+    if not changes:
+        wanted.append(IS_BASELINE)
     if exact:
         wanted.append(IS_EXACT)
     if branch is not None:

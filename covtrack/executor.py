@@ -1,0 +1,190 @@
+"""Runs the queue's jobs, each in a process of its own, a bounded number side by side.
+
+A job that is superseded or cancelled in the database is killed with all its processes. What an
+executor that died was running is queued again by the next one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from covtrack.settings import Settings
+from covtrack.store import queueing
+from covtrack.store.database import Database
+from covtrack.store.queued import Job, JobKind, JobState, VerdictState
+from venv_builder.errors import InfrastructureError, UsageError
+from venv_builder.processes import ProcessGroup, start_group
+
+MOST_ATTEMPTS = 3
+RETRY_SECONDS = 30.0
+# What the covtrack process beside the tests takes of a job's own time limit.
+MARGIN_SECONDS = 1800.0
+TOO_LONG = "It took too long and was stopped."
+SECRET = re.compile(r"PASS|SECRET|TOKEN|CREDENTIAL", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A running job, and the group of its processes."""
+
+    job: Job
+    group: ProcessGroup
+    log: Path
+
+
+class Executor:
+    """Takes jobs from the queue of `database`; `say` gets whole sentences."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        config: Path | None,
+        database: Database,
+        say: Callable[[str], None],
+    ) -> None:
+        self.settings = settings
+        self.config = config
+        self.database = database
+        self.say = say
+        self.logs = settings.state / "jobs"
+        self.started: dict[int, Started] = {}
+
+    def recover(self) -> int:
+        """Queue again what was running when an executor died; how many jobs that were."""
+        return self.database.write(queueing.recover)
+
+    def step(self) -> bool:
+        """End, kill and start what is to be; whether anything happened."""
+        ended = self._finish_all()
+        killed = self._kill_unwanted()
+        begun = self._start_some()
+        return bool(ended or killed or begun)
+
+    def stop(self) -> None:
+        """Kill what runs; it is queued again."""
+        for one in tuple(self.started.values()):
+            one.group.kill()
+        self.started.clear()
+        self.recover()
+
+    def _finish_all(self) -> int:
+        ended = [one for one in self.started.values() if one.group.poll() is not None]
+        for one in ended:
+            self._finish(one)
+        return len(ended)
+
+    def _job(self, job_id: int) -> Job | None:
+        return self.database.read(lambda connection: queueing.read_job(connection, job_id))
+
+    def _start_some(self) -> int:
+        begun = 0
+        while len(self.started) < self.settings.executors:
+            job = self.database.write(
+                lambda connection: queueing.claim(connection, datetime.now(UTC))
+            )
+            if job is None:
+                break
+            begun += 1
+            self._start(job)
+        return begun
+
+    def _start(self, job: Job) -> None:
+        self.logs.mkdir(parents=True, exist_ok=True)
+        log = self.logs / f"{job.job_id}.log"
+        config = ["--config", str(self.config)] if self.config else []
+        argv = [sys.executable, "-P", "-m", "covtrack", *config, "work", str(job.job_id)]
+        try:
+            group = start_group(
+                argv,
+                cwd=Path.cwd(),
+                env=without_secrets(os.environ, self.settings),
+                stdout=log.with_suffix(".out"),
+                stderr=log,
+            )
+        except InfrastructureError as error:
+            self._end(job, InfrastructureError.exit_status, str(error))
+            return
+        self.started[job.job_id] = Started(job, group, log)
+
+    def _kill_unwanted(self) -> int:
+        """Kill jobs that are not running any more by the database, and those out of time."""
+        killed = 0
+        for one in tuple(self.started.values()):
+            job_id = one.job.job_id
+            job = self._job(job_id)
+            if job is None or job.state is not JobState.RUNNING:
+                one.group.kill()
+                del self.started[job_id]
+                killed += 1
+            elif self._is_overdue(job):
+                one.group.kill()
+                del self.started[job_id]
+                self._end(
+                    job, InfrastructureError.exit_status, "It took too long and was stopped."
+                )
+                killed += 1
+        return killed
+
+    def _is_overdue(self, job: Job) -> bool:
+        project = self.settings.projects.get(job.project)
+        if project is None or job.started_at is None or job.kind is JobKind.ADVANCE:
+            return False  # an advance may have many commits before it
+        limit = timedelta(seconds=2 * project.timeout + MARGIN_SECONDS)
+        return datetime.now(UTC) - job.started_at > limit
+
+    def _finish(self, one: Started) -> None:
+        status = one.group.poll()
+        del self.started[one.job.job_id]
+        job = self._job(one.job.job_id)
+        if job is not None and job.state is JobState.RUNNING:
+            words = job.error or _last_words(one.log)
+            self._end(job, 1 if status is None else status, words)
+
+    def _end(self, job: Job, status: int, words: str) -> None:
+        """Note how a job ended; a fault of infrastructure is tried again a few times."""
+        now = datetime.now(UTC)
+        measured = status == 0 or (status == InfrastructureError.exit_status and job.run_id)
+        again = not measured and status != UsageError.exit_status and job.attempts < MOST_ATTEMPTS
+        if again:
+            later = now + timedelta(seconds=RETRY_SECONDS * job.attempts)
+            values: dict[str, object] = {"state": JobState.QUEUED.value, "not_before": later}
+        else:
+            state = JobState.DONE if measured else JobState.FAILED
+            change = job.kind is JobKind.CHANGE
+            values = {
+                "state": state.value,
+                "ended_at": now,
+                "verdict": VerdictState.PENDING.value if change else None,
+            }
+        values["error"] = "" if measured else words[:2000]
+        self.database.write(
+            lambda connection: queueing.move_job(connection, job.job_id, JobState.RUNNING, values)
+        )
+        if not measured:
+            ending = "it will be tried again" if again else "given up"
+            self.say(f"Job {job.job_id} of {job.project} failed, {ending}: {words}")
+
+
+def without_secrets(environ: Mapping[str, str], settings: Settings) -> dict[str, str]:
+    """The variables a job's process gets: no password or secret of a server is among them."""
+    named = {
+        name
+        for server in settings.gerrit.values()
+        for name in (server.password_env, server.webhook_secret_env)
+        if name
+    }
+    return {k: v for k, v in environ.items() if k not in named and not SECRET.search(k)}
+
+
+def _last_words(log: Path) -> str:
+    try:
+        lines = log.read_text(errors="replace").strip().splitlines()
+    except OSError:
+        lines = []
+    return lines[-1][:500] if lines else "The job's process ended without a word."

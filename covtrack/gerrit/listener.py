@@ -1,0 +1,206 @@
+"""Listens to one Gerrit server and puts all that it tells into the inbox; misses nothing.
+
+The stream can fall silent, drop events or break at any moment: after each connect, gap or
+silence, what was missed is asked for. The watermark moves in the transaction that stores the
+events, so a kill at any moment costs nothing but asking again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import re
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic
+from typing import IO
+from urllib.parse import urlsplit
+
+from covtrack.gerrit.client import GerritClient
+from covtrack.gerrit.events import Event, EventKind, parse_event
+from covtrack.gerrit.playback import Watched, play_back
+from covtrack.gerrit.settings import GerritServer
+from covtrack.store.database import Database
+from covtrack.store.inbox import put_events, put_watermark, read_watermark
+from venv_builder.errors import CovtrackError
+from venv_builder.processes import reading_lines
+
+BATCH = 500
+HELD_LINES = 10_000
+LONGEST_LINE = 4 * 2**20
+FIRST_DELAY, GROWTH, LONGEST_DELAY = 0.5, 1.5, 60.0
+# After that long a connection was a good one: the next delay is the first again.
+GOOD_SECONDS = 120.0
+POLL_SECONDS = 60.0
+KEEPALIVE = ("-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=3")
+KINDS = tuple(kind.value for kind in EventKind if kind is not EventKind.DROPPED)
+Say = Callable[[str], None]
+
+
+class ServerListener:
+    """One server's listener: `run` returns when `stop` is set; `say` gets whole sentences.
+
+    `woken` is set whenever there are new events.
+    """
+
+    def __init__(
+        self,
+        server: GerritServer,
+        watched: Sequence[Watched],
+        database: Database,
+        *,
+        say: Say,
+        stop: threading.Event,
+        woken: threading.Event,
+        errors: Path,
+    ) -> None:
+        self.server = server
+        self.watched = watched
+        self.database = database
+        self.client = GerritClient(server)
+        self.say, self.stop, self.woken = say, stop, woken
+        self.errors = errors
+        self.connected = False
+        self.caught_up_at: datetime | None = None
+        self._caught_up = False
+
+    def run(self) -> None:
+        """Listen until stopped; nothing that the server does ends it."""
+        delay = FIRST_DELAY
+        while not self.stop.is_set():
+            begun = monotonic()
+            try:
+                self._listen() if self.server.ssh else self._poll()
+            except CovtrackError as error:
+                self.say(f"{self.server.name}: {error}")
+            self.connected = self._caught_up = False
+            delay = FIRST_DELAY if monotonic() - begun > GOOD_SECONDS else delay
+            self.stop.wait(delay)
+            delay = min(delay * GROWTH, LONGEST_DELAY)
+
+    def receive(self, events: Iterable[Event]) -> int:
+        """Store events, and how far they reach; how many were new."""
+        told = tuple(events)
+        latest = max((event.at for event in told if event.at), default=None)
+
+        def put(connection: object) -> int:
+            pairs = [(event.digest, asdict(event)) for event in told]
+            new = put_events(connection, self.server.name, pairs, datetime.now(UTC))  # type: ignore[arg-type]
+            if latest is not None and self._caught_up:
+                put_watermark(connection, self.server.name, latest)  # type: ignore[arg-type]
+            return new
+
+        new = self.database.write(put)
+        if new:
+            self.woken.set()
+        return new
+
+    def catch_up(self) -> int:
+        """Ask for what was missed and store it; how much of it was new. Raises GerritError."""
+        name = self.server.name
+        watermark = self.database.read(lambda connection: read_watermark(connection, name))
+        begun = datetime.now(UTC)
+        found = tuple(play_back(self.client, watermark, self.watched))
+        self._caught_up = True
+        new = self.receive(found)
+        if watermark is None and not any(event.at for event in found):
+            self.database.write(
+                lambda connection: put_watermark(connection, name, int(begun.timestamp()))
+            )
+        self.caught_up_at = datetime.now(UTC)
+        return new
+
+    def _poll(self) -> None:
+        """Without a stream: ask again and again."""
+        while not self.stop.is_set():
+            self.catch_up()
+            self.connected = True
+            self.stop.wait(min(POLL_SECONDS, self.server.silence))
+
+    def _listen(self) -> None:
+        lines: queue.Queue[bytes | None] = queue.Queue(maxsize=HELD_LINES)
+        argv = stream_command(self.server)
+        with reading_lines(argv, env=os.environ, stderr=self.errors) as process:
+            assert process.stdout is not None
+            reader = threading.Thread(
+                target=_read_lines, args=(process.stdout, lines), daemon=True
+            )
+            reader.start()
+            self.catch_up()
+            self.connected = True
+            self.say(f"{self.server.name}: listening.")
+            self._take(lines)
+        if not self.stop.is_set():
+            words = self.errors.read_text(errors="replace").strip().splitlines()[-1:]
+            reason = re.sub(r"[^\x20-\x7e]", "", words[0])[:200] if words else "no reason given"
+            self.say(f"{self.server.name}: the event stream ended: {reason.rstrip('.')}.")
+
+    def _take(self, lines: queue.Queue[bytes | None]) -> None:
+        """Store what comes until the stream ends, or is found dead."""
+        heard = monotonic()
+        while not self.stop.is_set():
+            batch, ended = _next_batch(lines)
+            events = [event for event in map(parse_line, batch) if event is not None]
+            if batch:
+                heard = monotonic()
+                self.receive(event for event in events if event.kind is not EventKind.DROPPED)
+            if any(event.kind is EventKind.DROPPED for event in events):
+                self.say(f"{self.server.name}: it dropped events; asking for them.")
+                self.catch_up()
+            if ended:
+                return
+            if monotonic() - heard > self.server.silence:
+                heard = monotonic()
+                if self.catch_up():
+                    self.say(f"{self.server.name}: the stream was dead; connecting anew.")
+                    return
+
+
+def stream_command(server: GerritServer) -> list[str]:
+    """The ssh command that streams the server's events."""
+    assert server.ssh is not None
+    address = urlsplit(server.ssh)
+    target = f"{address.username}@{address.hostname}" if address.username else address.hostname
+    port = ["-p", str(address.port)] if address.port else []
+    kinds = [word for kind in KINDS for word in ("-s", kind)]
+    options = ["-o", "BatchMode=yes", "-o", "ConnectTimeout=20", *KEEPALIVE, *server.ssh_options]
+    gerrit = ["gerrit", "stream-events", *kinds, "-s", EventKind.DROPPED.value]
+    return ["ssh", *options, *port, "--", str(target), *gerrit]
+
+
+def parse_line(line: bytes) -> Event | None:
+    """The event on one line of the stream; None for what is cut, garbled or of no interest."""
+    try:
+        return parse_event(json.loads(line))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _read_lines(stream: IO[bytes], lines: queue.Queue[bytes | None]) -> None:
+    """Hand lines on; a full queue holds the stream back. None is its end."""
+    try:
+        while line := stream.readline(LONGEST_LINE):
+            lines.put(line)
+    except (OSError, ValueError):
+        pass
+    lines.put(None)
+
+
+def _next_batch(lines: queue.Queue[bytes | None]) -> tuple[list[bytes], bool]:
+    """Lines that are there, after waiting a moment for the first; and whether the end came."""
+    batch: list[bytes] = []
+    wait = 0.5
+    while len(batch) < BATCH:
+        try:
+            line = lines.get(timeout=wait)
+        except queue.Empty:
+            break
+        if line is None:
+            return batch, True
+        batch.append(line)
+        wait = 0.005
+    return batch, False

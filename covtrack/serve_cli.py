@@ -1,0 +1,69 @@
+"""The commands of the server side: serve, listen, work."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+
+import click
+
+from covtrack.cli import Chosen, cli
+from venv_builder.errors import InfrastructureError, UsageError
+
+
+@cli.command()
+@click.pass_obj
+def serve(chosen: Chosen) -> None:
+    """Listen to Gerrit, measure what is uploaded and merged, say what was found.
+
+    Everything in one process, until SIGTERM or Ctrl-C; killed, it goes on where it was.
+    """
+    _serve(chosen, listen_only=False)
+
+
+@cli.command()
+@click.pass_obj
+def listen(chosen: Chosen) -> None:
+    """Only put Gerrit's events into the database; `covtrack serve` acts on them later."""
+    _serve(chosen, listen_only=True)
+
+
+def _serve(chosen: Chosen, *, listen_only: bool) -> None:
+    from covtrack.serving import Service, alone
+    from covtrack.store.database import Database
+
+    settings = chosen.settings
+    if not settings.gerrit:
+        raise UsageError(
+            "The settings name no Gerrit server.",
+            advice="Add a table such as [gerrit.review] with its url to covtrack.toml.",
+        )
+    with alone(settings.state), Database.open(settings.database_url) as database:
+        service = Service(settings, chosen.path, database, listen_only=listen_only)
+        done = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: done.set())
+        service.start()
+        service.say(f"covtrack serves {len(settings.projects)} projects.")
+        done.wait()
+        service.say("Stopping; what runs is queued again.")
+        service.shut_down()
+
+
+@cli.command(hidden=True)
+@click.argument("job_id", type=int)
+@click.pass_obj
+def work(chosen: Chosen, job_id: int) -> None:
+    """Do one job of the queue: what the executor starts."""
+    from covtrack.store.database import Database
+    from covtrack.tracking import Tracker
+    from covtrack.working import Progress
+    from covtrack.working import work as do_job
+
+    with Database.open(chosen.settings.database_url) as database:
+        progress = Progress(database, job_id)
+        tracker = Tracker(chosen.settings, database, progress.tell)
+        complete = do_job(tracker, database, job_id)
+    if not complete:
+        sys.exit(InfrastructureError.exit_status)

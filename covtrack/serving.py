@@ -1,0 +1,154 @@
+"""`covtrack serve`: listeners, dispatch, mirrors, executor and verdicts, each in its own thread.
+
+All state is in the database and the mirrors: the process may be killed at any moment. One such
+process works on a state folder at a time.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from covtrack.dispatching import handle_events
+from covtrack.executor import Executor
+from covtrack.gerrit.listener import ServerListener
+from covtrack.gerrit.playback import Watched
+from covtrack.gerrit.posting import Poster
+from covtrack.mirroring import Mirrorer
+from covtrack.settings import Settings
+from covtrack.store import inbox
+from covtrack.store.database import Database
+from covtrack.tracking import Tracker
+from venv_builder.errors import CovtrackError, UsageError
+from venv_builder.progress import ignore
+
+TICK = 0.2
+EVENTS_KEPT = timedelta(days=30)
+FORGET_SECONDS = 3600.0
+DELAY_AFTER_ERROR = 5.0
+
+
+def say(sentence: str) -> None:
+    """One line of the log, on stderr, with the time in UTC."""
+    line = " ".join(sentence.split())
+    sys.stderr.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {line}\n")
+    sys.stderr.flush()
+
+
+@dataclass
+class Service:
+    """The threads of one `covtrack serve`; `listen_only` takes events and does nothing else."""
+
+    settings: Settings
+    config: Path | None
+    database: Database
+    listen_only: bool = False
+    say: Callable[[str], None] = say
+    stop: threading.Event = field(default_factory=threading.Event)
+    woken: threading.Event = field(default_factory=threading.Event)
+    threads: list[threading.Thread] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.tracker = Tracker(self.settings, self.database, ignore)
+        self.executor = Executor(self.settings, self.config, self.database, self.say)
+        self.listeners = tuple(self._listener(name) for name in sorted(self.settings.gerrit))
+
+    def _listener(self, name: str) -> ServerListener:
+        return ServerListener(
+            self.settings.gerrit[name],
+            watched_on(self.settings, name),
+            self.database,
+            say=self.say,
+            stop=self.stop,
+            woken=self.woken,
+            errors=self.settings.state / f"ssh-{name}.err",
+        )
+
+    def start(self) -> None:
+        """Start all threads; what a killed process was running is queued again."""
+        for listener in self.listeners:
+            self._spawn(f"listen {listener.server.name}", listener.run)
+        if self.listen_only:
+            return
+        if found := self.executor.recover():
+            self.say(f"{found} jobs that were running are queued again.")
+        projects = tuple(self.settings.projects.values())
+        mirrorer = Mirrorer(self.tracker, self.database, self.say)
+        poster = Poster(self.tracker, self.database, self.say)
+        self._repeat("dispatch", lambda: handle_events(self.database, projects))
+        self._repeat("mirror", mirrorer.fetch_new)
+        self._repeat("execute", self.executor.step)
+        self._repeat("post", poster.step)
+        self._spawn("forget", self._forget)
+
+    def shut_down(self, patience: float = 15.0) -> None:
+        """Stop: running jobs are killed and queued again, nothing is lost."""
+        self.stop.set()
+        for thread in self.threads:
+            thread.join(patience)
+        if not self.listen_only:
+            self.executor.stop()
+
+    def _spawn(self, name: str, body: Callable[[], None]) -> None:
+        thread = threading.Thread(target=body, name=name, daemon=True)
+        self.threads.append(thread)
+        thread.start()
+
+    def _repeat(self, name: str, step: Callable[[], object]) -> None:
+        """Call `step` again and again: at once while it finds something to do."""
+
+        def loop() -> None:
+            while not self.stop.is_set():
+                try:
+                    if not step():
+                        self.stop.wait(TICK)
+                except CovtrackError as error:
+                    self.say(f"{name}: {error}")
+                    self.stop.wait(DELAY_AFTER_ERROR)
+
+        self._spawn(name, loop)
+
+    def _forget(self) -> None:
+        while not self.stop.is_set():
+            self.database.write(
+                lambda connection: inbox.forget_events(connection, datetime.now(UTC) - EVENTS_KEPT)
+            )
+            self.stop.wait(FORGET_SECONDS)
+
+
+def watched_on(settings: Settings, server: str) -> Sequence[Watched]:
+    """The projects of a server by their names there, with the branches that are measured."""
+    branches: dict[str, set[str]] = {}
+    for project in settings.projects.values():
+        if project.gerrit == server:
+            name = project.gerrit_project or project.name
+            branches.setdefault(name, set()).add(project.branch or "master")
+    return [
+        Watched(project=name, branches=frozenset(known))
+        for name, known in sorted(branches.items())
+    ]
+
+
+@contextmanager
+def alone(state: Path) -> Iterator[None]:
+    """Be the only `covtrack serve` of a state folder; UsageError where there is one."""
+    state.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(state / "serve.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UsageError(
+            f"Another covtrack serve or listen works on {state}.",
+            advice="Stop it first, or name another state folder in covtrack.toml.",
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,119 @@
+"""One job of the queue, in a process of its own: measures, and leaves what it found.
+
+The executor starts it as `covtrack work JOB`; what it writes to the job's row is all that the
+executor learns of it, beside the exit status.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from time import monotonic
+from typing import Any
+
+from covtrack.prospect import Prospector
+from covtrack.settings import TrackedProject
+from covtrack.store import inbox, queueing
+from covtrack.store.database import Database
+from covtrack.store.queued import Job, JobKind
+from covtrack.tracking import Order, Tracker
+from jobs.results import JobResult
+from venv_builder.errors import CovtrackError, UsageError
+from venv_builder.progress import Advanced, Event, StageStarted
+
+TOLD_EVERY = 1.0
+MOST_OPEN = 50
+
+
+@dataclass
+class Progress:
+    """A listener that keeps the job's row up to date, at most once a second."""
+
+    database: Database
+    job_id: int
+    told: float = 0.0
+
+    def tell(self, event: Event) -> None:
+        """Note where the job stands."""
+        match event:
+            case StageStarted(stage=stage, detail=detail):
+                words = f"{stage} {detail}".strip()
+            case Advanced(done=done, total=total) if total:
+                words = f"run {done} of {total} tests"
+            case _:
+                return
+        if monotonic() - self.told >= TOLD_EVERY:
+            self.told = monotonic()
+            put(self.database, self.job_id, {"progress": words[:200]})
+
+
+def put(database: Database, job_id: int, values: Mapping[str, Any]) -> None:
+    """Change columns of the job's row."""
+    database.write(lambda connection: queueing.put_values(connection, job_id, values))
+
+
+def work(tracker: Tracker, database: Database, job_id: int) -> bool:
+    """Measure what the job names and note it in its row; whether the figure is complete.
+
+    Raises UsageError for an unknown job, CovtrackError for what went wrong (noted too).
+    """
+    job = database.read(lambda connection: queueing.read_job(connection, job_id))
+    if job is None:
+        raise UsageError(f"There is no job {job_id} in the database.")
+    put(database, job_id, {"error": "", "progress": ""})
+    project = tracker.settings.project(job.project)
+    project = project.model_copy(update={"branch": job.branch})
+    try:
+        result = _measure(tracker, project, job)
+    except CovtrackError as error:
+        advice = f" {error.advice}" if error.advice else ""
+        put(database, job_id, {"error": f"{error}{advice}"[:2000]})
+        raise
+    if result is None:
+        return True
+    run = database.find_run(job.project, result.commit)
+    values: dict[str, Any] = {"run_id": run.run_id if run else None, "progress": ""}
+    if job.kind is JobKind.CHANGE and result.complete:
+        values["gain"] = prospective_gain(tracker, database, project, job)
+    put(database, job_id, values)
+    return result.complete
+
+
+def _measure(tracker: Tracker, project: TrackedProject, job: Job) -> JobResult | None:
+    if job.kind is JobKind.CHANGE:
+        return tracker.run(project, Order(revision=job.commit, fetch=False))
+    results = tracker.advance(project, lambda result: None, fetch=False)
+    return results[-1] if results else None
+
+
+def prospective_gain(
+    tracker: Tracker, database: Database, project: TrackedProject, job: Job
+) -> dict[str, Any] | None:
+    """Coverage of the branch with all open changes that are measured; None where unknown.
+
+    Keys: before and after (statements, covered), own (statements that this change alone brings),
+    open_changes, and at (when it was worked out).
+    """
+    name = project.gerrit_project or project.name
+    found = database.read(
+        lambda connection: inbox.open_changes(connection, job.server, name, job.branch)
+    )
+    measured = [
+        change.commit
+        for change in found
+        if change.commit == job.commit or database.find_run(project.name, change.commit)
+    ]
+    others = [commit for commit in measured if commit != job.commit][-(MOST_OPEN - 1) :]
+    try:
+        prospect = Prospector(tracker, project).run((job.commit, *others), fetch=False)
+    except CovtrackError:
+        return None
+    own = next(change for change in prospect.changes if change.commit == job.commit)
+    return {
+        "before": prospect.before.model_dump(include={"statements", "covered"}),
+        "after": prospect.after.model_dump(include={"statements", "covered"}),
+        "own": own.gain,
+        "open_changes": sum(change.gain is not None for change in prospect.changes),
+        "at": datetime.now(UTC).isoformat(),
+    }
