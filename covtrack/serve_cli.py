@@ -67,3 +67,30 @@ def work(chosen: Chosen, job_id: int) -> None:
         complete = do_job(tracker, database, job_id)
     if not complete:
         sys.exit(InfrastructureError.exit_status)
+
+
+@cli.command()
+@click.pass_obj
+def doctor(chosen: Chosen) -> None:
+    """Try all that is needed of each Gerrit server, and say what to do where it lacks."""
+    from covtrack.gerrit.doctor import Health, examine
+    from covtrack.grids import clean
+    from covtrack.store.database import Database
+    from covtrack.tracking import Tracker
+    from venv_builder.progress import ignore
+
+    settings = chosen.settings
+    if not settings.gerrit:
+        raise UsageError(
+            "The settings name no Gerrit server.",
+            advice="Add a table such as [gerrit.review] with its url to covtrack.toml.",
+        )
+    failed = 0
+    with Database.open(settings.database_url) as database:
+        for found in examine(settings, Tracker(settings, database, ignore)):
+            failed += found.health is Health.FAILED
+            click.echo(f"{found.health.value:<6}  {found.place}: {clean(found.sentence)}")
+            if found.advice:
+                click.echo(f"        {clean(found.advice)}")
+    if failed:
+        sys.exit(InfrastructureError.exit_status)

@@ -25,7 +25,7 @@ from covtrack.store.queued import ALIVE, Job, JobKind, JobState, VerdictState
 from tests.gerrit_fixture import RealGerrit, real_gerrit
 from tests.sample_project import FILES
 from tests.scratch_git import ScratchRepository
-from venv_builder.processes import ProcessGroup, start_group
+from venv_builder.processes import Completed, ProcessGroup, run_command, start_group
 
 ROOT = Path(__file__).parents[2]
 STATE = Path(tempfile.mkdtemp(prefix="covtrack-serve-"))
@@ -175,6 +175,32 @@ class ServeCase(TestCase):
         jobs = self.jobs()
         alive = any(job.state in ALIVE for job in jobs)
         return not alive and all(job.verdict is not VerdictState.PENDING for job in jobs)
+
+
+class DoctorTest(ServeCase):
+    def doctor(self) -> Completed:
+        argv = [sys.executable, "-P", "-m", "covtrack", "--config", str(self.config), "doctor"]
+        return run_command(argv, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
+
+    def test_all_is_well(self) -> None:
+        shapes = dedent(FILES["sample/shapes.py"])
+        self.push(f"I{secrets.token_hex(20)}", "To vote on", shapes=shapes + UNTESTED)
+        done = self.doctor()
+        self.assertEqual((0, ""), (done.status, done.stderr))
+        for words in ("knows the account admin", "streams events", "lets us vote on Coverage"):
+            self.assertIn(words, done.stdout)
+        self.assertNotIn("secret", done.stdout)
+
+    def test_what_lacks_is_named(self) -> None:
+        text = self.config.read_text()
+        wrong = text.replace("-i", "-F/dev/null", 1).replace('"Coverage"', '"Kwality"')
+        self.config.write_text(wrong.replace(self.url, "http://127.0.0.1:9/nothing"))
+        shapes = dedent(FILES["sample/shapes.py"])
+        self.push(f"I{secrets.token_hex(20)}", "To vote on", shapes=shapes + UNTESTED)
+        done = self.doctor()
+        self.assertEqual(3, done.status)
+        for words in ("does not stream events", "vote on Kwality", "Cannot fetch http://127"):
+            self.assertIn(words, done.stdout)
 
 
 class VerdictTest(ServeCase):
