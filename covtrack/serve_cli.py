@@ -46,7 +46,8 @@ def _serve(chosen: Chosen, *, listen_only: bool) -> None:
             signal.signal(number, lambda *_: done.set())
         service.start()
         service.say(f"covtrack serves {len(settings.projects)} projects.")
-        done.wait()
+        with service.answering():
+            done.wait()
         service.say("Stopping; what runs is queued again.")
         service.shut_down()
 

@@ -6,6 +6,7 @@ process works on a state folder at a time.
 
 from __future__ import annotations
 
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -88,6 +89,27 @@ class Service:
         self._repeat("post", poster.step)
         self._spawn("forget", self._forget)
 
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Answer HTTP while the block runs. Raises UsageError where the address is taken."""
+        import uvicorn
+
+        from covtrack.http_endpoint import create_app
+
+        app = create_app(self.database, self.listeners)
+        endpoint = listening_socket(self.settings.listen)
+        config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off")
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, args=([endpoint],), daemon=True)
+        thread.start()
+        host, port = endpoint.getsockname()[:2]
+        self.say(f"HTTP on http://{host}:{port}.")
+        try:
+            yield
+        finally:
+            server.should_exit = True
+            thread.join(10)
+
     def shut_down(self, patience: float = 15.0) -> None:
         """Stop: running jobs are killed and queued again, nothing is lost."""
         self.stop.set()
@@ -134,6 +156,18 @@ def watched_on(settings: Settings, server: str) -> Sequence[Watched]:
         Watched(project=name, branches=frozenset(known))
         for name, known in sorted(branches.items())
     ]
+
+
+def listening_socket(address: str) -> socket.socket:
+    """A socket that listens on "host:port". Raises UsageError where that cannot be."""
+    host, _, port = address.rpartition(":")
+    try:
+        return socket.create_server((host.strip("[]"), int(port)), reuse_port=False)
+    except (OSError, ValueError, OverflowError) as error:
+        raise UsageError(
+            f"covtrack cannot listen on {address}: {error}.",
+            advice='Set another address, such as listen = "127.0.0.1:8081", in covtrack.toml.',
+        ) from error
 
 
 @contextmanager

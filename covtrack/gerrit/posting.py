@@ -121,7 +121,8 @@ class Poster:
     def _compose(
         self, job: Job, project: TrackedProject, client: GerritClient, info: ChangeInfo
     ) -> Review | None:
-        link = f"{self.settings.url.rstrip('/')}/jobs/{job.job_id}" if self.settings.url else None
+        place = self.settings.url
+        link = f"{place.rstrip('/')}/api/jobs/{job.job_id}" if place else None
         run = self.database.find_run(job.project, job.commit)
         if job.state is JobState.FAILED or run is None:
             return render_failure(job.error or "The job failed.", "", link)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -13,8 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
 from time import monotonic, sleep
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import requests
 from testtools import TestCase
 
 from covtrack.gerrit.client import GerritClient
@@ -34,12 +36,14 @@ SECONDS = 240.0
 SETTINGS = """
 state = "{state}"
 database = "sqlite:///{database}"
+listen = "127.0.0.1:0"
 [gerrit.real]
 url = "{url}"
 ssh = "{ssh}"
 ssh_options = {options}
 user = "admin"
 password_env = "{password}"
+webhook_secret_env = "COVTRACK_TEST_WEBHOOK"
 [projects."{project}"]
 git = "{git}"
 gerrit = "real"
@@ -119,7 +123,7 @@ class ServeCase(TestCase):
         self.serving = start_group(
             argv,
             cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            env=os.environ | {"PYTHONPATH": str(ROOT), "COVTRACK_TEST_WEBHOOK": "hush"},
             stdout=self.folder / "serve.out",
             stderr=self.folder / "serve.log",
         )
@@ -175,6 +179,12 @@ class ServeCase(TestCase):
         jobs = self.jobs()
         alive = any(job.state in ALIVE for job in jobs)
         return not alive and all(job.verdict is not VerdictState.PENDING for job in jobs)
+
+
+def find_change(url: str, change: int) -> dict[str, Any] | None:
+    """The job of a change among those that the endpoint tells."""
+    jobs: list[dict[str, Any]] = requests.get(url, timeout=10).json()
+    return next((job for job in jobs if job["change"] == change), None)
 
 
 class DoctorTest(ServeCase):
@@ -247,6 +257,32 @@ class VerdictTest(ServeCase):
         review = {"labels": {"Code-Review": 2}}
         self.gerrit.request("POST", f"changes/{info.number}/revisions/current/review", review)
         self.gerrit.request("POST", f"changes/{info.number}/submit", {})
+
+    def test_over_http(self) -> None:
+        self.start()
+        log = self.folder / "serve.log"
+        line = self.wait(lambda: re.search(r"HTTP on (http://\S+)\.\n", log.read_text()))
+        url = line[1]
+        self.wait(lambda: requests.get(f"{url}/health", timeout=10).status_code == 200)
+        for path in ("/webhook/real/wrong", "/webhook/other/hush", "/api/jobs/77", "/docs", "/"):
+            method = requests.post if "webhook" in path else requests.get
+            answer = method(f"{url}{path}", timeout=10)
+            self.assertEqual(404, answer.status_code, path)
+            self.assertIn("error", answer.json())
+        hook = f"{url}/webhook/real/hush"
+        for body, status in ((b"{", 400), (b"[]", 400), (b"[" * 10**6, 400), (b"{}", 204)):
+            self.assertEqual(status, requests.post(hook, data=body, timeout=10).status_code)
+        self.assertEqual(413, requests.post(hook, data=b"x" * 5 * 2**20, timeout=10).status_code)
+        event = {
+            "type": "patchset-created",
+            "change": {"project": self.project, "branch": "master", "number": 99999},
+            "patchSet": {"number": 1, "revision": "d" * 40, "ref": "refs/changes/99/99999/1"},
+        }
+        self.assertEqual(204, requests.post(hook, json=event, timeout=10).status_code)
+        told = self.wait(lambda: find_change(f"{url}/api/jobs", 99999))
+        self.assertEqual("new", told["state"])
+        again = requests.get(f"{url}/api/jobs/{told['job_id']}", timeout=10).json()
+        self.assertEqual(told["queued_at"], again["queued_at"])
 
     def test_killed_again_and_again(self) -> None:
         shapes = dedent(FILES["sample/shapes.py"])

@@ -1,0 +1,123 @@
+"""The HTTP side of `covtrack serve`: webhooks in, health and jobs out as JSON.
+
+What comes in is parsed, never trusted: a webhook only says that something happened, and what is
+measured is fetched from the server itself.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from covtrack.gerrit.events import parse_event
+from covtrack.gerrit.listener import ServerListener
+from covtrack.store import queueing
+from covtrack.store.database import Database
+from covtrack.store.queued import Job
+from venv_builder.errors import CovtrackError
+
+LARGEST_BODY = 4 * 2**20
+MOST_JOBS = 200
+
+
+def create_app(database: Database, listeners: Sequence[ServerListener]) -> FastAPI:
+    """The application; errors are JSON objects with one sentence under `error`."""
+    app = FastAPI(title="covtrack", docs_url=None, redoc_url=None, openapi_url=None)
+    by_name = {listener.server.name: listener for listener in listeners}
+
+    @app.post("/webhook/{server}/{secret}", status_code=204)
+    async def receive(server: str, secret: str, request: Request) -> Response:
+        listener = by_name.get(server)
+        if listener is None or not is_secret(listener.server.webhook_secret, secret):
+            raise HTTPException(404, "There is nothing here.")
+        take_webhook(listener, await read_body(request))
+        return Response(status_code=204)
+
+    @app.get("/health")
+    def health() -> JSONResponse:
+        found = describe_health(database, listeners)
+        return JSONResponse(found, status_code=200 if found["status"] == "ok" else 503)
+
+    @app.get("/api/jobs")
+    def jobs() -> list[dict[str, Any]]:
+        newest = database.read(lambda connection: queueing.newest_jobs(connection, MOST_JOBS))
+        return [describe_job(job) for job in newest]
+
+    @app.get("/api/jobs/{job_id}")
+    def one_job(job_id: int) -> dict[str, Any]:
+        job = None
+        if 0 < job_id < 2**31:
+            job = database.read(lambda connection: queueing.read_job(connection, job_id))
+        if job is None:
+            raise HTTPException(404, f"There is no job {job_id}.")
+        return describe_job(job)
+
+    app.add_exception_handler(StarletteHTTPException, _tell)
+    app.add_exception_handler(CovtrackError, _tell_unavailable)
+    return app
+
+
+async def read_body(request: Request) -> bytes:
+    """The request's body; 413 beyond LARGEST_BODY, however long it says it is."""
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > LARGEST_BODY:
+            raise HTTPException(413, f"A webhook has at most {LARGEST_BODY} bytes.")
+    return bytes(body)
+
+
+def take_webhook(listener: ServerListener, body: bytes) -> None:
+    """Put the event of a webhook into the inbox; 400 for what is no JSON object."""
+    try:
+        raw = json.loads(body)
+    except (ValueError, RecursionError):
+        raise HTTPException(400, "A webhook's body is an event as JSON.") from None
+    if not isinstance(raw, dict):
+        raise HTTPException(400, "A webhook's body is an event as JSON.")
+    event = parse_event(raw)
+    if event is not None:
+        listener.receive([event])
+
+
+def is_secret(expected: str | None, given: str) -> bool:
+    """Whether the secret part of the path is right; without one no webhook is taken."""
+    return expected is not None and hmac.compare_digest(expected.encode(), given.encode())
+
+
+def describe_health(database: Database, listeners: Sequence[ServerListener]) -> dict[str, Any]:
+    """`status` is "ok" if every server is listened to; and how many jobs are in which state."""
+    counts: Mapping[str, int] = database.read(queueing.count_jobs)
+    servers = {
+        listener.server.name: {
+            "connected": listener.connected,
+            "caught_up_at": listener.caught_up_at.isoformat() if listener.caught_up_at else None,
+        }
+        for listener in listeners
+    }
+    well = all(listener.connected for listener in listeners)
+    return {"status": "ok" if well else "degraded", "servers": servers, "jobs": dict(counts)}
+
+
+def describe_job(job: Job) -> dict[str, Any]:
+    """All that is known of a job; moments as ISO 8601 in UTC."""
+    return {
+        name: value.isoformat() if hasattr(value, "isoformat") else value
+        for name, value in asdict(job).items()
+    }
+
+
+def _tell(request: Request, error: Exception) -> Response:
+    assert isinstance(error, StarletteHTTPException)
+    return JSONResponse({"error": str(error.detail)}, status_code=error.status_code)
+
+
+def _tell_unavailable(request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": str(error)}, status_code=503)
