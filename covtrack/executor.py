@@ -111,6 +111,7 @@ class Executor:
             self._end(job, InfrastructureError.exit_status, str(error))
             return
         self.started[job.job_id] = Started(job, group, log)
+        self.say(f"Job {job.job_id}: {describe(job)} begins ({job.reason}).")
 
     def _kill_unwanted(self) -> int:
         """Kill jobs that are not running any more by the database, and those out of time."""
@@ -166,9 +167,19 @@ class Executor:
         self.database.write(
             lambda connection: queueing.move_job(connection, job.job_id, JobState.RUNNING, values)
         )
+        if measured and job.started_at:
+            seconds = (now - job.started_at).total_seconds()
+            self.say(f"Job {job.job_id}: {describe(job)} is measured, {seconds:.1f} s.")
         if not measured:
             ending = "it will be tried again" if again else "given up"
             self.say(f"Job {job.job_id} of {job.project} failed, {ending}: {words}")
+
+
+def describe(job: Job) -> str:
+    """What a job measures, for the log."""
+    if job.kind is JobKind.ADVANCE:
+        return f"{job.project} {job.branch}"
+    return f"{job.project} change {job.change},{job.patch_set}"
 
 
 def without_secrets(environ: Mapping[str, str], settings: Settings) -> dict[str, str]:

@@ -182,8 +182,8 @@ class Poster:
 
     def _note(self, job: Job, state: VerdictState, sentence: str = "") -> None:
         self._put(job, {"verdict": state.value, "verdict_error": sentence[:2000]})
-        if sentence:
-            self.say(f"The verdict of job {job.job_id} is {state.value}: {sentence}")
+        why = f": {sentence}" if sentence else "."
+        self.say(f"The verdict on change {job.change},{job.patch_set} is {state.value}{why}")
 
     def _put(self, job: Job, values: Mapping[str, Any]) -> None:
         self.database.write(lambda connection: queueing.put_values(connection, job.job_id, values))

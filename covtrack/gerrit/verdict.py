@@ -188,7 +188,7 @@ def _describe_project(result: JobResult) -> str:
 
 
 def _describe_gain(gain: Gain | None) -> str:
-    if gain is None:
+    if gain is None or gain.open_changes < 2:
         return ""
     return (
         f"With all {count(gain.open_changes, 'open change')}: {format_share(gain.before)} → "
