@@ -13,7 +13,9 @@ from dataclasses import asdict
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from covtrack.gerrit.events import parse_event
@@ -37,7 +39,8 @@ def create_app(database: Database, listeners: Sequence[ServerListener]) -> FastA
         listener = by_name.get(server)
         if listener is None or not is_secret(listener.server.webhook_secret, secret):
             raise HTTPException(404, "There is nothing here.")
-        take_webhook(listener, await read_body(request))
+        body = await read_body(request)
+        await run_in_threadpool(take_webhook, listener, body)
         return Response(status_code=204)
 
     @app.get("/health")
@@ -60,6 +63,7 @@ def create_app(database: Database, listeners: Sequence[ServerListener]) -> FastA
         return describe_job(job)
 
     app.add_exception_handler(StarletteHTTPException, _tell)
+    app.add_exception_handler(RequestValidationError, _tell_mistake)
     app.add_exception_handler(CovtrackError, _tell_unavailable)
     return app
 
@@ -117,6 +121,10 @@ def describe_job(job: Job) -> dict[str, Any]:
 def _tell(request: Request, error: Exception) -> Response:
     assert isinstance(error, StarletteHTTPException)
     return JSONResponse({"error": str(error.detail)}, status_code=error.status_code)
+
+
+def _tell_mistake(request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": f"{request.url.path} is no address here."}, status_code=400)
 
 
 def _tell_unavailable(request: Request, error: Exception) -> Response:

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 import re
+import shlex
 import socket
 import struct
 import threading
@@ -27,6 +28,7 @@ PASSWORD_VARIABLE = "COVTRACK_FAKE_GERRIT_PASSWORD"
 PASSWORD = "fake-secret-of-the-tests"
 USER = "admin"
 ACCOUNT = {"_account_id": 1000000, "name": "Administrator", "username": USER}
+OPERATORS = ("project", "status", "change", "after", "-age")
 GARBAGE = b"<html><body>Please log in</body></html>"
 Answer = tuple[int, Any]
 
@@ -208,13 +210,14 @@ class FakeGerrit:
         return 200, ACCOUNT
 
     def get_changes(self, query: Mapping[str, list[str]], **_: Any) -> Answer:
-        """Searches know project:, status: and change:, and nothing else."""
+        """Searches know the operators of `matches` and project:… OR project:…, nothing else."""
         found = sorted(self.changes.values(), key=lambda one: one.updated, reverse=True)
-        for term in query["q"][0].split():
-            operator, _colon, value = term.partition(":")
-            if operator not in ("project", "status", "change"):
-                return 400, f"Unsupported operator {term}"
-            found = [one for one in found if matches(one, operator, value.strip('"'))]
+        for group in re.findall(r"\([^)]*\)|\S+:\"[^\"]*\"|\S+", query["q"][0]):
+            terms = [term for term in shlex.split(group.strip("()")) if term != "OR"]
+            asked = [term.partition(":")[::2] for term in terms]
+            if unknown := [f"{name}:{value}" for name, value in asked if name not in OPERATORS]:
+                return 400, f"Unsupported operator {unknown[0]}"
+            found = [one for one in found if any(matches(one, *term) for term in asked)]
         start, count = int(query.get("S", ["0"])[0]), int(query.get("n", ["500"])[0])
         end = start + min(count, self.page_limit)
         page = [one.shown() for one in found[start:end]]
@@ -370,6 +373,10 @@ def matches(change: FakeChange, operator: str, value: str) -> bool:
         return fnmatchcase(change.project, value)
     if operator == "change":
         return value in (str(change.number), change.change_id)
+    if operator == "after":
+        return change.updated >= value
+    if operator == "-age":
+        return value.endswith("d")
     return value == {"NEW": "open", "MERGED": "merged", "ABANDONED": "abandoned"}[change.status]
 
 

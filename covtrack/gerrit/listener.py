@@ -36,6 +36,8 @@ FIRST_DELAY, GROWTH, LONGEST_DELAY = 0.5, 1.5, 60.0
 # After that long a connection was a good one: the next delay is the first again.
 GOOD_SECONDS = 120.0
 POLL_SECONDS = 60.0
+# The first watermark is by our own clock, all later ones by the server's.
+CLOCKS_DIFFER = 86_400
 KEEPALIVE = ("-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=3")
 KINDS = tuple(kind.value for kind in EventKind if kind is not EventKind.DROPPED)
 Say = Callable[[str], None]
@@ -108,9 +110,8 @@ class ServerListener:
         self._caught_up = True
         new = self.receive(found)
         if watermark is None and not any(event.at for event in found):
-            self.database.write(
-                lambda connection: put_watermark(connection, name, int(begun.timestamp()))
-            )
+            start = int(begun.timestamp()) - CLOCKS_DIFFER
+            self.database.write(lambda connection: put_watermark(connection, name, start))
         self.caught_up_at = datetime.now(UTC)
         return new
 

@@ -75,7 +75,7 @@ class Artifact:
     @property
     def path(self) -> Path:
         """Where the jar lies once fetched, in the user's local Maven repository."""
-        folder = Path.home() / ".m2/repository" / self.group.replace(".", "/") / self.name
+        folder = _maven_repository() / self.group.replace(".", "/") / self.name
         return folder / self.version / f"{self.name}-{self.version}.jar"
 
     def fetch(self) -> None:
@@ -83,9 +83,14 @@ class Artifact:
         if self.path.is_file():
             return
         words = ("mvn", "-q", "-B", "dependency:get", f"-Dartifact={self.coordinates}")
-        check_command([*words, "-Dtransitive=false"], timeout=FETCH_SECONDS)
+        place = f"-Dmaven.repo.local={_maven_repository()}"  # Java's home is not always $HOME
+        check_command([*words, "-Dtransitive=false", place], timeout=FETCH_SECONDS)
         if not self.path.is_file():
             raise InfrastructureError(f"Maven fetched {self.coordinates}, but not to {self.path}.")
+
+
+def _maven_repository() -> Path:
+    return Path.home() / ".m2/repository"
 
 
 def missing_parts() -> str | None:

@@ -20,6 +20,7 @@ from covtrack.gerrit.client import (
     Unauthorized,
     Unreachable,
 )
+from covtrack.gerrit.playback import change_query
 from covtrack.gerrit.settings import GerritServer
 from covtrack.gerrit.values import ChangeInfo
 from tests.gerrit_fake import PASSWORD, PASSWORD_VARIABLE, FakeGerrit
@@ -134,6 +135,16 @@ class Contract:
             )
             self.assertEqual((), self.client.changes("project:no/such"))
             self.assertIsNone(self.client.events_since(NOON))
+
+        def test_the_search_for_what_was_missed(self) -> None:
+            self.push()
+            day = timedelta(days=1)
+            for projects in ([self.project], ["team/none", self.project]):
+                for since, number in ((None, 1), (datetime.now(UTC) - day, 1)):
+                    found = self.client.changes(change_query(projects, since))
+                    self.assertEqual(number, len(found))
+            later = change_query([self.project], datetime.now(UTC) + day)
+            self.assertEqual((), self.client.changes(later))
 
         def test_a_search_that_gerrit_does_not_take(self) -> None:
             error = self.assertRaises(Refused, self.client.changes, "shape:round")

@@ -269,6 +269,7 @@ class VerdictTest(ServeCase):
             answer = method(f"{url}{path}", timeout=10)
             self.assertEqual(404, answer.status_code, path)
             self.assertIn("error", answer.json())
+        self.assertEqual(400, requests.get(f"{url}/api/jobs/abc", timeout=10).status_code)
         hook = f"{url}/webhook/real/hush"
         for body, status in ((b"{", 400), (b"[]", 400), (b"[" * 10**6, 400), (b"{}", 204)):
             self.assertEqual(status, requests.post(hook, data=body, timeout=10).status_code)

@@ -166,7 +166,7 @@ class MessageTest(TestCase):
             open_changes=3,
         )
         result = measured(covered=82, statements=103, patch=lacking(part(7)))
-        review = said(result, prospect=gain, link="http://c/jobs/1")
+        review = said(result, prospect=gain, link="http://c/jobs/1\x1b")
         lines = review.message.splitlines()
         self.assertEqual("Patch coverage: 90.00 %, 9 of 10 statements", lines[0])
         self.assertIn("* Project: 80.00 % → 79.61 %, +2 covered, +3 in all", lines)
@@ -206,7 +206,13 @@ class MessageTest(TestCase):
         self.assertEqual("10/10", review.message)
 
     def test_broken_and_hostile_templates(self) -> None:
-        for text in ("{{ nothing }}", "{% if %}", "{{ ''.__class__.__mro__ }}", "{{ 1 / 0 }}"):
+        for text in (
+            "{{ nothing }}",
+            "{% if %}",
+            "{{ ''.__class__.__mro__ }}",
+            "{{ 1 / 0 }}",
+            "{{ 'a'.split()[9] + 1 }}",
+        ):
             self.assertRaises(UsageError, compose, material(measured()), SETTINGS, text)
 
     def test_a_failure_is_not_the_changes_doing(self) -> None:
@@ -233,6 +239,15 @@ class CommentTest(TestCase):
         review = said(measured(patch=lacking(part(1, 6), part(20))), touched=touched)
         (comment,) = review.comments["a.py"]
         self.assertEqual((3, 4), (comment.first, comment.last))
+
+    def test_each_run_of_touched_lines(self) -> None:
+        touched = {"a.py": frozenset({1, 4, 5})}
+        review = said(measured(patch=lacking(part(1, 6))), touched=touched)
+        found = [(one.first, one.last) for one in review.comments["a.py"]]
+        self.assertEqual([(1, 1), (4, 5)], found)
+
+    def test_none_where_tests_did_not_all_run(self) -> None:
+        self.assertEqual({}, said(measured(patch=lacking(part(1)), complete=False)).comments)
 
     def test_none_where_the_lines_are_unknown(self) -> None:
         self.assertEqual({}, said(measured(patch=lacking(part(1))), touched=None).comments)
