@@ -1,0 +1,96 @@
+"""Times a storm of events through the listener, the inbox and dispatch, into the queue.
+
+An `ssh` of the tests plays the stream at once, a fake Gerrit answers its searches; the listener,
+the database (SQLite) and dispatch are the real ones. Of the events, some are the patch sets of
+one change, as many of no interest, the rest changes of their own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import tempfile
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic, sleep
+
+from covtrack.dispatching import handle_events
+from covtrack.gerrit.listener import ServerListener
+from covtrack.gerrit.playback import Watched
+from covtrack.settings import TrackedProject
+from covtrack.store import inbox, queueing
+from covtrack.store.database import Database
+from covtrack.store.queued import ALIVE, JobKind
+from tests.fake_ssh import FakeSsh, line_of, storm
+from tests.gerrit_fake import PASSWORD, PASSWORD_VARIABLE, FakeGerrit
+
+PROJECT = TrackedProject(name="p", git="/p", gerrit="fake", branch="master")
+
+
+def measure(events: int, sets: int, folder: Path) -> dict[str, object]:
+    """Seconds until all is queued, and what is in the queue then."""
+    ssh, gerrit = FakeSsh(folder), FakeGerrit()
+    os.environ["PATH"] = ssh.path
+    os.environ[PASSWORD_VARIABLE] = PASSWORD
+    gerrit.start()
+    gerrit.create_project("p")
+    ssh.play(*(line_of(event) for event in storm("p", events, sets)))
+    wanted, stop = events - sets, threading.Event()
+    with Database.open(f"sqlite:///{folder / 'inbox.sqlite'}") as database:
+        listener = ServerListener(
+            gerrit.server.model_copy(update={"ssh": "ssh://bot@localhost:1"}),
+            [Watched(project="p", branches=frozenset({"master"}))],
+            database,
+            say=print,
+            stop=stop,
+            woken=threading.Event(),
+            errors=folder / "ssh.err",
+        )
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        begun = monotonic()
+        threading.Thread(target=listener.run, daemon=True).start()
+        handled = 0
+        while handled < wanted:
+            found = handle_events(database, [PROJECT])
+            handled += found
+            if not found:
+                sleep(0.01)
+        seconds = monotonic() - begun
+        stop.set()
+        jobs = database.read(lambda connection: queueing.newest_jobs(connection, 2 * events))
+        left = database.read(lambda connection: inbox.unhandled(connection, 1))
+    gerrit.stop()
+    changes = [job for job in jobs if job.kind is JobKind.CHANGE]
+    alive = [job for job in changes if job.state in ALIVE]
+    return {
+        "events": events,
+        "patch_sets_of_one_change": sets,
+        "seconds": round(seconds, 2),
+        "events_per_second": round(events / seconds),
+        "jobs": len(changes),
+        "alive": len(alive),
+        "newest_of_the_one": [job.patch_set for job in alive if job.change == 1],
+        "lost": wanted - len(changes) + len(left),
+        "memory_growth_mib": round(
+            (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024, 1
+        ),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "cores": os.cpu_count(),
+    }
+
+
+def main() -> None:
+    """Measure and print JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=10_000)
+    parser.add_argument("--sets", type=int, default=500)
+    words = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        print(json.dumps(measure(words.events, words.sets, Path(folder)), indent=1))
+
+
+if __name__ == "__main__":
+    main()
