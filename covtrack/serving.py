@@ -33,7 +33,6 @@ from venv_builder.progress import ignore
 TICK = 0.2
 EVENTS_KEPT = timedelta(days=30)
 FORGET_SECONDS = 3600.0
-DELAY_AFTER_ERROR = 5.0
 
 
 def say(sentence: str) -> None:
@@ -52,6 +51,7 @@ class Service:
     database: Database
     listen_only: bool = False
     say: Callable[[str], None] = say
+    delay_after_error: float = 5.0
     stop: threading.Event = field(default_factory=threading.Event)
     woken: threading.Event = field(default_factory=threading.Event)
     threads: list[threading.Thread] = field(default_factory=list)
@@ -133,7 +133,10 @@ class Service:
                         self.stop.wait(TICK)
                 except CovtrackError as error:
                     self.say(f"{name}: {error}")
-                    self.stop.wait(DELAY_AFTER_ERROR)
+                    self.stop.wait(self.delay_after_error)
+                except Exception as error:  # a thread that ends would stop the work unseen
+                    self.say(f"{name}: a mistake of covtrack, {type(error).__name__}: {error}")
+                    self.stop.wait(self.delay_after_error)
 
         self._spawn(name, loop)
 

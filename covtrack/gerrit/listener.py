@@ -79,6 +79,9 @@ class ServerListener:
                 self._listen() if self.server.ssh else self._poll()
             except CovtrackError as error:
                 self.say(f"{self.server.name}: {error}")
+            except Exception as error:  # a thread that ends would stop the work unseen
+                kind = type(error).__name__
+                self.say(f"{self.server.name}: a mistake of covtrack, {kind}: {error}")
             self.connected = self._caught_up = False
             delay = FIRST_DELAY if monotonic() - begun > GOOD_SECONDS else delay
             self.stop.wait(delay)
