@@ -257,7 +257,7 @@ def _comments(
 ) -> tuple[dict[str, tuple[LineComment, ...]], int]:
     """Comments by path, and how many ranges were left out for their number."""
     patch, touched = material.result.patch, material.touched
-    if patch is None or touched is None or not material.result.complete:
+    if patch is None or touched is None or _may_hide_coverage(material.result):
         return {}, 0
     found = [
         (part.path, LineComment(first=first, last=last, message=_comment(part)))
@@ -271,6 +271,11 @@ def _comments(
     for path, comment in sorted(found[:room], key=lambda item: (item[0], item[1].first)):
         kept[path] = (*kept.get(path, ()), comment)
     return kept, max(0, len(found) - room)
+
+
+def _may_hide_coverage(result: JobResult) -> bool:
+    """Whether lines may lack coverage for reasons that are not the change's."""
+    return not result.complete or any(fault.kind in NOT_ITS_DOING for fault in result.faults)
 
 
 def _without_known(

@@ -248,6 +248,8 @@ class CommentTest(TestCase):
 
     def test_none_where_tests_did_not_all_run(self) -> None:
         self.assertEqual({}, said(measured(patch=lacking(part(1)), complete=False)).comments)
+        fault = Fault(kind=FaultKind.COMPANY, subject="t", sentence="It is so.", advice="")
+        self.assertEqual({}, said(measured(patch=lacking(part(1)), faults=(fault,))).comments)
 
     def test_none_where_the_lines_are_unknown(self) -> None:
         self.assertEqual({}, said(measured(patch=lacking(part(1))), touched=None).comments)
