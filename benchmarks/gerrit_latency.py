@@ -66,12 +66,12 @@ def main() -> None:
 
 def measure(gerrit: RealGerrit, folder: Path, words: argparse.Namespace) -> dict[str, object]:
     """Seconds per change, and their medians."""
-    gerrit.create_project("measured")
+    gerrit.request("PUT", "projects/measured", {"create_empty_commit": False})
     url = gerrit.clone_url("measured")
     clone = ScratchRepository(folder / "clone")
     clone.git("fetch", "-q", str(words.repository), "HEAD")
     clone.git("checkout", "-q", "--detach", "FETCH_HEAD")
-    clone.git("push", "-q", "--force", url, "HEAD:refs/heads/master")
+    clone.git("push", "-q", url, "HEAD:refs/heads/master")
     start = clone.git("rev-parse", "HEAD")
     configs = [write_settings(gerrit, folder, part, url, words) for part in ("serve", "run")]
     env = os.environ | {"PYTHONPATH": str(ROOT)}
