@@ -46,7 +46,6 @@ def measure(events: int, sets: int, folder: Path) -> dict[str, object]:
             database,
             say=print,
             stop=stop,
-            woken=threading.Event(),
             errors=folder / "ssh.err",
         )
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

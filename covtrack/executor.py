@@ -126,9 +126,7 @@ class Executor:
             elif self._is_overdue(job):
                 one.group.kill()
                 del self.started[job_id]
-                self._end(
-                    job, InfrastructureError.exit_status, "It took too long and was stopped."
-                )
+                self._end(job, InfrastructureError.exit_status, TOO_LONG)
                 killed += 1
         return killed
 

@@ -9,6 +9,7 @@ import threading
 import click
 
 from covtrack.cli import Chosen, cli
+from covtrack.settings import Settings
 from venv_builder.errors import InfrastructureError, UsageError
 
 
@@ -34,11 +35,7 @@ def _serve(chosen: Chosen, *, listen_only: bool) -> None:
     from covtrack.store.database import Database
 
     settings = chosen.settings
-    if not settings.gerrit:
-        raise UsageError(
-            "The settings name no Gerrit server.",
-            advice="Add a table such as [gerrit.review] with its url to covtrack.toml.",
-        )
+    _require_server(settings)
     with alone(settings.state), Database.open(settings.database_url) as database:
         service = Service(settings, chosen.path, database, listen_only=listen_only)
         done = threading.Event()
@@ -50,6 +47,14 @@ def _serve(chosen: Chosen, *, listen_only: bool) -> None:
             done.wait()
         service.say("Stopping; what runs is queued again.")
         service.shut_down()
+
+
+def _require_server(settings: Settings) -> None:
+    if not settings.gerrit:
+        raise UsageError(
+            "The settings name no Gerrit server.",
+            advice="Add a table such as [gerrit.review] with its url to covtrack.toml.",
+        )
 
 
 @cli.command(hidden=True)
@@ -81,11 +86,7 @@ def doctor(chosen: Chosen) -> None:
     from venv_builder.progress import ignore
 
     settings = chosen.settings
-    if not settings.gerrit:
-        raise UsageError(
-            "The settings name no Gerrit server.",
-            advice="Add a table such as [gerrit.review] with its url to covtrack.toml.",
-        )
+    _require_server(settings)
     failed = 0
     with Database.open(settings.database_url) as database:
         for found in examine(settings, Tracker(settings, database, ignore)):

@@ -53,7 +53,6 @@ class Service:
     say: Callable[[str], None] = say
     delay_after_error: float = 5.0
     stop: threading.Event = field(default_factory=threading.Event)
-    woken: threading.Event = field(default_factory=threading.Event)
     threads: list[threading.Thread] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -68,7 +67,6 @@ class Service:
             self.database,
             say=self.say,
             stop=self.stop,
-            woken=self.woken,
             errors=self.settings.state / f"ssh-{name}.err",
         )
 
@@ -153,7 +151,7 @@ def watched_on(settings: Settings, server: str) -> Sequence[Watched]:
     branches: dict[str, set[str]] = {}
     for project in settings.projects.values():
         if project.gerrit == server:
-            name = project.gerrit_project or project.name
+            name = project.name_on_gerrit
             branches.setdefault(name, set()).add(project.branch or "master")
     return [
         Watched(project=name, branches=frozenset(known))

@@ -31,6 +31,11 @@ class TrackedProject(ProjectSettings):
     gerrit_project: str | None = None
     review: ReviewSettings = Field(default_factory=ReviewSettings)
 
+    @property
+    def name_on_gerrit(self) -> str:
+        """What the project is called on its server."""
+        return self.gerrit_project or self.name
+
 
 class Settings(BaseModel):
     """The whole of covtrack.toml; `defaults` fill in what a project does not say itself.

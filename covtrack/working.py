@@ -95,7 +95,7 @@ def prospective_gain(
     Keys: before and after (statements, covered), own (statements that this change alone brings),
     open_changes, and at (when it was worked out).
     """
-    name = project.gerrit_project or project.name
+    name = project.name_on_gerrit
     found = database.read(
         lambda connection: inbox.open_changes(connection, job.server, name, job.branch)
     )

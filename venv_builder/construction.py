@@ -67,8 +67,9 @@ def build_generation(
             if damage := _audit(folder / "venv"):
                 _install_again(folder, plan, uv, damage, listener)
         with stages.stage("bytecode"):
-            bytecode.fill(folder / "venv", read_records(folder / "venv"), plan.interpreter)
-            return _seal(folder, plan)
+            records = read_records(folder / "venv")
+            bytecode.fill(folder / "venv", records, plan.interpreter)
+            return _seal(folder, plan, records)
     except OSError as error:
         raise BuildError(
             f"The environment could not be written below {folder.parent}: {error.strerror}.",
@@ -122,9 +123,8 @@ def _audit(venv: Path) -> tuple[Damage, ...]:
     return compare_records(read_records(venv), scan_files(venv, full=True))
 
 
-def _seal(folder: Path, plan: Plan) -> Manifest:
+def _seal(folder: Path, plan: Plan, records: tuple[Record, ...]) -> Manifest:
     venv = folder / "venv"
-    records = read_records(venv)
     manifest = Manifest(
         key=plan.key,
         interpreter=plan.interpreter.label,

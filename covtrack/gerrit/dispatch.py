@@ -11,6 +11,7 @@ from covtrack.settings import TrackedProject
 from covtrack.store.queued import ChangeStatus, JobKind, KnownChange, NewJob
 
 RECHECK = re.compile(r"^\s*recheck(?:\s+coverage)\s*$", re.MULTILINE | re.IGNORECASE)
+RECHECKED = "recheck coverage"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +41,7 @@ def dispatch(
     ours = tuple(
         project
         for project in projects
-        if project.gerrit == server and (project.gerrit_project or project.name) == event.project
+        if project.gerrit == server and project.name_on_gerrit == event.project
     )
     if not ours:
         return NOTHING
@@ -122,7 +123,7 @@ def _reason(event: Event, change: KnownChange, known: KnownChange | None) -> str
     """Why the change is to be measured now; empty if it is not."""
     if event.kind is EventKind.COMMENT:
         asked = RECHECK.search(event.comment) and event.patch_set == change.patch_set
-        return "recheck coverage" if asked else ""
+        return RECHECKED if asked else ""
     if event.kind in (EventKind.WIP, EventKind.PRIVATE):
         return event.kind.value if known is None or known.hidden else ""
     return event.kind.value

@@ -75,7 +75,7 @@ def _connect(server: GerritServer) -> GerritClient | None:
 def _examine_project(
     project: TrackedProject, client: GerritClient, tracker: Tracker
 ) -> Iterator[Finding]:
-    name = project.gerrit_project or project.name
+    name = project.name_on_gerrit
     yield _try(project.name, lambda: f"has {len(client.branch_tips(name))} branches there")
 
     def fetch() -> str:

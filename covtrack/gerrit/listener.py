@@ -44,10 +44,7 @@ Say = Callable[[str], None]
 
 
 class ServerListener:
-    """One server's listener: `run` returns when `stop` is set; `say` gets whole sentences.
-
-    `woken` is set whenever there are new events.
-    """
+    """One server's listener: `run` returns when `stop` is set; `say` gets whole sentences."""
 
     def __init__(
         self,
@@ -57,14 +54,13 @@ class ServerListener:
         *,
         say: Say,
         stop: threading.Event,
-        woken: threading.Event,
         errors: Path,
     ) -> None:
         self.server = server
         self.watched = watched
         self.database = database
         self.client = GerritClient(server)
-        self.say, self.stop, self.woken = say, stop, woken
+        self.say, self.stop = say, stop
         self.errors = errors
         self.connected = False
         self.caught_up_at: datetime | None = None
@@ -99,10 +95,7 @@ class ServerListener:
                 put_watermark(connection, self.server.name, latest)  # type: ignore[arg-type]
             return new
 
-        new = self.database.write(put)
-        if new:
-            self.woken.set()
-        return new
+        return self.database.write(put)
 
     def catch_up(self) -> int:
         """Ask for what was missed and store it; how much of it was new. Raises GerritError."""

@@ -55,7 +55,6 @@ class ListenerCase(TestCase):
             self.database,
             say=self.said.append,
             stop=self.stop,
-            woken=threading.Event(),
             errors=self.folder / "ssh.err",
         )
         thread = threading.Thread(target=listener.run, daemon=True)
