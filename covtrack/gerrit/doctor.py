@@ -9,14 +9,15 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from covtrack.gerrit.client import GerritClient
-from covtrack.gerrit.listener import stream_command
+from covtrack.gerrit.listener import ssh_command, stream_command
 from covtrack.gerrit.settings import GerritServer
 from covtrack.settings import Settings, TrackedProject
 from covtrack.tracking import Tracker
 from venv_builder.errors import CovtrackError
 from venv_builder.processes import run_command
 
-STREAM_SECONDS = 5.0
+LOGIN_SECONDS = 30.0
+STREAM_SECONDS = 4.0
 KILLED = -9
 
 
@@ -107,10 +108,17 @@ def _try_stream(server: GerritServer) -> Finding:
     if server.ssh is None:
         sentence = "has no ssh address: news come by webhook, and by asking every minute"
         return Finding(place=server.name, health=Health.NOTE, sentence=sentence)
-    done = run_command(stream_command(server), env=os.environ, timeout=STREAM_SECONDS)
-    if done.status == KILLED:  # it streamed until we ended it
+    login = run_command(ssh_command(server, "version"), env=os.environ, timeout=LOGIN_SECONDS)
+    if login.status:
+        advice = "Check the key, known_hosts, and that the account has that key."
+        words = f"does not stream events: no login by ssh: {login.last_words or 'no answer'}"
+        return _failed(server.name, words, advice)
+    # A refusal comes as soon as an answer does: what is not refused by then streams.
+    patience = STREAM_SECONDS + 2 * login.seconds
+    done = run_command(stream_command(server), env=os.environ, timeout=patience)
+    if done.status == KILLED:
         return Finding(place=server.name, health=Health.OK, sentence="streams events")
-    advice = "Check the key, known_hosts, and that the account has the capability Stream Events."
+    advice = "Give the account the capability Stream Events."
     return _failed(server.name, f"does not stream events: {done.last_words}", advice)
 
 

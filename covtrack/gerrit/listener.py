@@ -159,14 +159,18 @@ class ServerListener:
 
 def stream_command(server: GerritServer) -> list[str]:
     """The ssh command that streams the server's events."""
+    kinds = [word for kind in (*KINDS, EventKind.DROPPED.value) for word in ("-s", kind)]
+    return ssh_command(server, "stream-events", *kinds)
+
+
+def ssh_command(server: GerritServer, *words: str) -> list[str]:
+    """The ssh command that has the server do `gerrit WORDS`."""
     assert server.ssh is not None
     address = urlsplit(server.ssh)
     target = f"{address.username}@{address.hostname}" if address.username else address.hostname
     port = ["-p", str(address.port)] if address.port else []
-    kinds = [word for kind in KINDS for word in ("-s", kind)]
     options = ["-o", "BatchMode=yes", "-o", "ConnectTimeout=20", *KEEPALIVE, *server.ssh_options]
-    gerrit = ["gerrit", "stream-events", *kinds, "-s", EventKind.DROPPED.value]
-    return ["ssh", *options, *port, "--", str(target), *gerrit]
+    return ["ssh", *options, *port, "--", str(target), "gerrit", *words]
 
 
 def parse_line(line: bytes) -> Event | None:
