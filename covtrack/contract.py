@@ -104,7 +104,7 @@ class FileLines(_Counted):
 
 
 class Tests(_Model):
-    """How many tests ran now, by outcome, were carried from a base, or left out."""
+    """How many tests ran now, by outcome, were carried from a base, spared, or left out."""
 
     __test__ = False
 
@@ -114,6 +114,7 @@ class Tests(_Model):
     skipped: Number
     carried: Number
     deselected: Number
+    spared: Number = 0
 
 
 class BaseTotals(_Model):

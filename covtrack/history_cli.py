@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from covtrack.cli import Chosen, cli
+from jobs.results import Select
 from venv_builder.errors import InfrastructureError, UsageError
 
 
@@ -37,7 +38,9 @@ def parse_verify(word: str) -> int | None:
     show_default=True,
     help="full: compare every commit with a full run; sample:K: K of them; none.",
 )
-@click.option("--select", type=click.Choice(["affected", "changed", "all"]), default="affected")
+@click.option(
+    "--select", type=click.Choice([select.value for select in Select]), default="affected"
+)
 @click.option(
     "--method",
     type=click.Choice(["covtrack", "append"]),

@@ -29,6 +29,11 @@ def explain_test(tracker: Tracker, project: str, test: str, revision: str | None
     at = f"{run.commit[:10]} {run.subject}"
     if record.executed == run.commit:
         return f"{record.test}\n  ran for {at}\n  because {record.reason}"
+    if record.spared:
+        return (
+            f"{record.test}\n  was spared for {record.spared[:10]} though {record.spared_for}:\n"
+            f"  other tests prove every line that it ran at {record.executed[:10]}"
+        )
     based = f" since {run.base[:10]}" if run.base else ""
     return (
         f"{record.test}\n  was carried for {at}: nothing that it used changed{based}\n"

@@ -182,7 +182,7 @@ class Replayer:
             commit=commit.sha,
             subject=commit.subject,
             tests_run=result.tests.run,
-            tests_total=result.tests.run + result.tests.carried,
+            tests_total=result.tests.run + result.tests.carried + result.tests.spared,
             cpu_seconds=round(result.cpu_seconds, 3),
             wall_seconds=round(wall, 3),
             run_seconds=round(result.seconds.get("run", 0.0), 3),
@@ -212,12 +212,14 @@ class Replayer:
         method = METHODS[self.walk.method]
         bare = 0.0
         if row.tests_run:
-            seconds = self._job(mirror, commit, base, method, Recorder.NONE, None).seconds
+            only = frozenset(outcome.test for outcome in result.outcomes)
+            job = self._job(mirror, commit, base, method, Recorder.NONE, None, only=only)
+            seconds = job.seconds
             bare = seconds.get("run", 0.0)
         full = self._full(mirror, commit, result, "")
         ours = missing_lines(result.measurement)
         explained: tuple[Explained, ...] = ()
-        if self.walk.method == "affected":
+        if method in (Select.AFFECTED, Select.AFFECTED_ALL):
             false_covered, missed, explained = hold_against(
                 ours, full.missing, lambda workers: rerun(workers).missing
             )
@@ -274,6 +276,7 @@ class Replayer:
         recorder: Recorder,
         target: Path | None,
         project: ProjectSettings | None = None,
+        only: frozenset[str] | None = None,
     ) -> JobResult:
         scratch = self.folder / "scratch.coverage"
         settings = (project or self.project).model_copy(update={"recorder": recorder})
@@ -288,6 +291,7 @@ class Replayer:
             places=self._places(),
             environments=self.tracker.environments,
             append=self.walk.method == "append" and base is not None,
+            only=only,
         )
         result = run_job(request, target or scratch, self.listener).result
         scratch.unlink(missing_ok=True)

@@ -100,7 +100,7 @@ class Replay(_Value):
 
     version: Literal[1] = 1
     project: str
-    method: Literal["affected", "changed", "all", "append"]
+    method: Literal["affected", "affected-all", "changed", "all", "append"]
     recorder: str
     python: str
     commits: tuple[ReplayedCommit, ...]
@@ -208,6 +208,7 @@ def within_aim(row: ReplayedCommit) -> bool:
 
 METHODS: Mapping[str, Select] = {
     "affected": Select.AFFECTED,
+    "affected-all": Select.AFFECTED_ALL,
     "changed": Select.CHANGED,
     "all": Select.ALL,
     "append": Select.CHANGED,

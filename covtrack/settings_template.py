@@ -33,8 +33,9 @@ TEMPLATE = """\
 # Settings that hold for every project that does not set them itself.
 [defaults]
 # target = 80              # percent of statements
-# select = "affected"      # "affected": the tests that a change reaches; "changed": those of
-#                          # changed test files; "all": a full run each time
+# select = "affected"      # "affected": of the tests that a change reaches as many as prove every
+#                          # line; "affected-all": each of them; "changed": those of changed
+#                          # test files; "all": a full run each time
 # workers = 8              # test processes side by side; default: one per core
 # timeout = "1 h"          # for all tests of one job
 # memory = "8 GiB"         # address space of one test process

@@ -133,6 +133,7 @@ def render_result(result: JobResult, target: Fraction) -> None:
     console.print(
         f"tests: {tests.run} run ({tests.passed} passed, {tests.failed} failed, "
         f"{tests.skipped} skipped), {tests.carried} carried"
+        + (f", {tests.spared} spared: others prove their lines" if tests.spared else "")
         + "".join(
             f"\n  {count} carried from {commit[:10]}"
             for commit, count in sorted(result.carried.items(), key=lambda item: -item[1])[:5]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from jobs.comparison import align
@@ -28,8 +29,13 @@ def merge_tests(
     modules = module_of(ran.workers)
     names = {module.name for module in selection.run} | selection.gone
     gone = find_gone(selection, ran, known)
+    sha = request.commit.sha
     carried = {
-        test: record for test, record in known.items() if selection.carry and test not in gone
+        test: replace(record, spared=sha, spared_for=selection.reason(test, record.module))
+        if test in selection.spared
+        else record
+        for test, record in known.items()
+        if selection.carry and test not in gone
     }
     fresh = {}
     for outcome in ran.outcomes:
@@ -41,7 +47,7 @@ def merge_tests(
             module=module,
             status=outcome.status,
             seconds=outcome.seconds,
-            executed=request.commit.sha,
+            executed=sha,
             reason=selection.reason(outcome.test, module),
         )
     return {**carried, **fresh}

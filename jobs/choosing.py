@@ -6,8 +6,9 @@ run, and says so.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Set
+from collections.abc import Collection, Iterator, Mapping, Set
 from contextlib import closing
+from dataclasses import replace
 from functools import cached_property
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
@@ -16,8 +17,9 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from jobs.affected import Reached, find_reached
+from jobs.bounds import Bounds, find_doubts, number_ways
 from jobs.classes import Tree
-from jobs.comparison import FileDifference, Span, compare
+from jobs.comparison import FileDifference, align, compare
 from jobs.dependencies import Dependencies
 from jobs.diff import TreeDiff
 from jobs.footprint import Footprints, Touch
@@ -25,10 +27,21 @@ from jobs.ground import Ground
 from jobs.outlining import OutlinedTree
 from jobs.request import Base, Request
 from jobs.results import Select
-from jobs.selection import Selection, select_affected, select_all, select_changed
+from jobs.selection import (
+    Selection,
+    select_affected,
+    select_all,
+    select_changed,
+    tests_around,
+)
 from jobs.snapshot import TestRecord, read_circumstances, read_measured
-from jobs.suite import TestModule, module_name
+from jobs.sufficient import Doubt
+from jobs.suite import module_name
+from jobs.uses import BaseUses
 from venv_builder.errors import UsageError
+
+# Seconds of affected tests below which all of them run: to choose would cost more.
+WORTH_SPARING = 2.0
 
 
 def choose_tests(
@@ -56,12 +69,23 @@ def choose_tests(
     why = _why_all(request.base, ground, counting)
     if why:
         return select_all(ground.modules, measured, why, note=True)
-    reached = _find_reached(request.base, ground, known)
-    if request.select is Select.AFFECTED:
-        modules = {test: record.module for test, record in known.items()}
-        return select_affected(ground.modules, modules, reached)
+    with closing(Footprints(request.base.snapshot)) as footprints:
+        question = _Question(request.base, ground, known, footprints)
+        reached = question.reached()
+        if request.select is not Select.CHANGED:
+            modules = {test: record.module for test, record in known.items()}
+            selection = select_affected(ground.modules, modules, reached)
+            if request.select is Select.AFFECTED and is_worth_sparing(selection, known):
+                selection = replace(selection, bounds=question.bounds(selection, reached))
+            return selection
     changed = request.mirror.changed_names(request.base.commit, request.commit.sha)
     return select_changed(ground.modules, changed, measured, reached.imports)
+
+
+def is_worth_sparing(selection: Selection, known: Mapping[str, TestRecord]) -> bool:
+    """Whether the affected tests took long enough that to choose among them can pay."""
+    chosen = (known[test].seconds for test in selection.reasons if test in known)
+    return sum(chosen) > WORTH_SPARING
 
 
 def _why_all(base: Base, ground: Ground, counting: Collection[str]) -> str | None:
@@ -81,26 +105,93 @@ def _why_all(base: Base, ground: Ground, counting: Collection[str]) -> str | Non
     return None
 
 
-def _find_reached(base: Base, ground: Ground, known: Mapping[str, TestRecord]) -> Reached:
-    before, after = ground.base_outlines, ground.outlines
-    with closing(Footprints(base.snapshot)) as footprints:
-        uses = BaseUses(footprints, known, before.dependencies, ground.modules)
-        tree = Tree(
+class _Question:
+    """One change, asked about to the footprints of its base."""
+
+    def __init__(
+        self,
+        base: Base,
+        ground: Ground,
+        known: Mapping[str, TestRecord],
+        footprints: Footprints,
+    ) -> None:
+        self.base, self.ground, self.known, self.footprints = base, ground, known, footprints
+        before = ground.base_outlines
+        self.uses = BaseUses(footprints, known, before.dependencies, ground.modules)
+        self.tree = Tree(
             outline=before.outline,
             mentioning=before.mentioning,
             dependencies=before.dependencies,
             tests=ground.is_test_file,
         )
+
+    def reached(self) -> Reached:
+        """All that the change reaches."""
+        ground, before, after = self.ground, self.ground.base_outlines, self.ground.outlines
         return find_reached(
-            differences(ground.diff, before, after),
-            tree,
-            uses,
-            contexts=dict(_touched_files(ground.diff, footprints)),
+            self.differences,
+            self.tree,
+            self.uses,
+            contexts=self.touching,
             modules={
                 **_names_come_and_gone(ground.diff, before, after, ground.top_dirs),
-                **_changed_distributions(base, ground, before.dependencies, footprints),
+                **_changed_distributions(self.base, ground, before.dependencies, self.footprints),
             },
         )
+
+    @cached_property
+    def differences(self) -> tuple[FileDifference, ...]:
+        before, after = self.ground.base_outlines, self.ground.outlines
+        return tuple(differences(self.ground.diff, before, after))
+
+    @cached_property
+    def touching(self) -> Mapping[str, str]:
+        return dict(_touched_files(self.ground.diff, self.footprints))
+
+    def bounds(self, selection: Selection, reached: Reached) -> Bounds:
+        """What may be spared of the selection's affected tests."""
+        affected = selection.reasons.keys() & self.known.keys()
+        asked = dict(self.uses.asked)
+        measured = [path for path in asked if self.uses.is_exact(path)]
+        rows = (
+            (context, path, bits & asked[path])
+            for path in measured
+            for context, bits in self.footprints.rows(path)
+        )
+        return Bounds(
+            forced=frozenset(self._forced(reached)) & affected,
+            ways=number_ways(affected, rows),
+            doubts=tuple(self._doubts()),
+        )
+
+    def _forced(self, reached: Reached) -> Iterator[str]:
+        """Tests that changed themselves, opened what changed, or rest on a reached fixture."""
+        modules = {test: record.module for test, record in self.known.items()}
+        yield from self.touching
+        for difference in self.differences:
+            if difference.old and self.ground.is_test_file(difference.old):
+                yield from self._changed_tests(difference.old, difference)
+        for context in reached.contexts:
+            if context not in self.known:
+                yield from tests_around(context, modules)
+
+    def _changed_tests(self, path: str, difference: FileDifference) -> Iterator[str]:
+        """Tests whose own function changed, wherever its class is inherited."""
+        for function in difference.functions:
+            name = function.scope.name.rpartition(".")[2]
+            for test in self.uses.running(path, [(function.scope.body, function.scope.last)]):
+                if test.partition("(")[0].rpartition(".")[2].startswith(name):
+                    yield test
+        for statement in difference.statements:
+            for name in statement.bound if statement.owner else ():
+                yield from self.uses.named(path, f"{statement.owner}.{name}")
+
+    def _doubts(self) -> Iterator[Doubt]:
+        before, after = self.ground.base_outlines, self.ground.outlines
+        for difference in self.differences:
+            old = before.outline(difference.old) if difference.old else None
+            new = after.outline(difference.new) if difference.new else None
+            yield from find_doubts(difference, old, new, align(old, new), self.uses.running)
 
 
 def differences(
@@ -206,65 +297,3 @@ def _tops(distribution: Distribution) -> Iterator[str]:
         first = file.parts[0]
         if first.endswith(".py") or (len(file.parts) > 1 and "." not in first):
             yield first.removesuffix(".py")
-
-
-class BaseUses:
-    """Answers jobs.affected.Uses from the base's snapshot and its tests."""
-
-    def __init__(
-        self,
-        footprints: Footprints,
-        known: Mapping[str, TestRecord],
-        dependencies: Dependencies,
-        modules: Iterable[TestModule],
-    ) -> None:
-        self._footprints = footprints
-        self._known = known
-        self._dependencies = dependencies
-        self._modules = tuple(modules)
-
-    def running(self, path: str, spans: Collection[Span]) -> set[str]:
-        """Contexts that ran any line of the spans."""
-        return self._footprints.running(path, spans)
-
-    def is_exact(self, path: str) -> bool:
-        """Whether all lines that ran of the file are known, not just its functions."""
-        return self._footprints.measures(path)
-
-    def using(self, paths: Collection[str]) -> set[str]:
-        """Contexts that ran any line of the files, and tests that are in them."""
-        return self._footprints.using(paths) | self._tests_in(paths)
-
-    def importing(self, paths: Set[str]) -> set[str]:
-        """Contexts that imported one of the files, loaded or not."""
-        imported = self._imported_files
-        return {context for path in paths for context in imported.get(path, ())}
-
-    def named(self, path: str, prefix: str) -> set[str]:
-        """Tests of a file whose id begins with that name."""
-        tests = self._tests_in([path])
-        found = (test for test in tests if f".{prefix}" in test)
-        return set(found)
-
-    @cached_property
-    def _imported_files(self) -> Mapping[str, set[str]]:
-        found: dict[str, set[str]] = {}
-        for name, context in self._footprints.touched(Touch.IMPORT):
-            path = self._dependencies.file_of(name)
-            if path is not None:
-                found.setdefault(path, set()).add(context)
-        return found
-
-    @cached_property
-    def _tests_by_module(self) -> Mapping[str, set[str]]:
-        found: dict[str, set[str]] = {}
-        for test, record in self._known.items():
-            found.setdefault(record.module, set()).add(test)
-        return found
-
-    def _tests_in(self, paths: Collection[str]) -> set[str]:
-        wanted = set(paths)
-        names = {m.name for m in self._modules if m.path in wanted}
-        names |= {name for name, path in self._dependencies.names.items() if path in wanted}
-        by_module = self._tests_by_module
-        return {test for name in names for test in by_module.get(name, ())}

@@ -56,45 +56,68 @@ def parse_sources(request: Request, ground: Ground) -> ParsedTree:
     )
 
 
-def run_selected(
-    request: Request,
-    ground: Ground,
-    selection: Selection,
-    known: Mapping[str, TestRecord],
-    parsed: ParsedTree,
-    listener: Listener,
-) -> Ran:
-    """Run the selected tests, and import what has to be imported anew."""
-    settings = request.settings
-    chosen = _chosen(selection, known)
-    parallel, serial = plan_workers(
-        selection.run,
-        _seconds_by_module(chosen),
-        workers=_how_many(settings.workers or os.cpu_count() or 1, chosen),
-        serial=settings.serial,
-        group_regex=ground.layout.group_regex,
-        skip=selection.skip,
-    )
-    base = request.base.snapshot if request.base and selection.carry else None
-    before = imported_files(read_contexts(base)) if base else set()
-    imports = files_to_import(selection.imports, before, ground.diff)
-    around = replace(
-        ground.around,
-        measured=tuple(parsed.files),
-        tree=tuple(p for p in ground.blobs if p.endswith(".py") and p not in parsed.files),
-    )
-    runner = Runner(request.places.scratch / "run", around, listener)
-    deadline = time.monotonic() + settings.timeout
-    results = runner.run(
-        _with_imports(parallel, module_names(imports, ground.top_dirs)),
-        timeout=settings.timeout,
-        total=len(chosen) or None,
-    )
-    if serial:
-        results += runner.run(serial, timeout=max(1.0, deadline - time.monotonic()))
-    repository = request.places.stestr if selection.run else None
-    outcomes = read_outcomes([r.stream for r in results], repository)
-    return Ran(workers=results, outcomes=outcomes, parsed=parsed)
+class Execution:
+    """Runs selections of one job, one after another; its time is that of all together."""
+
+    def __init__(
+        self,
+        request: Request,
+        ground: Ground,
+        known: Mapping[str, TestRecord],
+        parsed: ParsedTree,
+        listener: Listener,
+    ) -> None:
+        self.request, self.ground = request, ground
+        self.known, self.parsed = known, parsed
+        around = replace(
+            ground.around,
+            measured=tuple(parsed.files),
+            tree=tuple(p for p in ground.blobs if p.endswith(".py") and p not in parsed.files),
+        )
+        self.runner = Runner(request.places.scratch / "run", around, listener)
+        self.deadline = time.monotonic() + request.settings.timeout
+        self.workers: tuple[WorkerResult, ...] = ()
+
+    def run(self, selection: Selection) -> tuple[WorkerResult, ...]:
+        """Run the selected tests, and import what has to be imported anew."""
+        settings = self.request.settings
+        chosen = _chosen(selection, self.known)
+        parallel, serial = plan_workers(
+            selection.run,
+            _seconds_by_module(chosen),
+            workers=_how_many(settings.workers or os.cpu_count() or 1, chosen),
+            serial=settings.serial,
+            group_regex=self.ground.layout.group_regex,
+            skip=selection.skip,
+        )
+        plans = _with_imports(parallel, self._imports(selection))
+        results = self.runner.run(plans, timeout=self._left(), total=len(chosen) or None)
+        if serial:
+            results += self.runner.run(serial, timeout=self._left())
+        self.workers += results
+        return results
+
+    def ran(self) -> Ran:
+        """What all runs left; the streams go into the stestr repository as one."""
+        loaded = any(worker.plan.modules for worker in self.workers)
+        return self._read(self.request.places.stestr if loaded else None)
+
+    def ran_so_far(self) -> Ran:
+        """What the runs left until now."""
+        return self._read(None)
+
+    def _read(self, repository: Path | None) -> Ran:
+        outcomes = read_outcomes([worker.stream for worker in self.workers], repository)
+        return Ran(workers=self.workers, outcomes=outcomes, parsed=self.parsed)
+
+    def _imports(self, selection: Selection) -> tuple[str, ...]:
+        base = self.request.base.snapshot if self.request.base and selection.carry else None
+        before = imported_files(read_contexts(base)) if base else set()
+        imports = files_to_import(selection.imports, before, self.ground.diff)
+        return module_names(imports, self.ground.top_dirs)
+
+    def _left(self) -> float:
+        return max(1.0, self.deadline - time.monotonic())
 
 
 def _chosen(selection: Selection, known: Mapping[str, TestRecord]) -> list[TestRecord]:

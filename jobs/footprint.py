@@ -26,6 +26,14 @@ class Touch(StrEnum):
     LIST = "list"
 
 
+def span_bits(spans: Collection[Span]) -> int:
+    """The lines of 1-based, inclusive spans as bits."""
+    mask = 0
+    for first, last in spans:
+        mask |= ((1 << (last - first + 1)) - 1) << first
+    return mask
+
+
 class Footprints:
     """The footprints of one snapshot, read as they are asked for; close it after use."""
 
@@ -40,10 +48,8 @@ class Footprints:
 
     def running(self, path: str, spans: Collection[Span]) -> set[str]:
         """Contexts that ran any line of the 1-based, inclusive spans of a file."""
-        mask = 0
-        for first, last in spans:
-            mask |= ((1 << (last - first + 1)) - 1) << first
-        return {context for context, bits in self._lines(path) if bits & mask}
+        mask = span_bits(spans)
+        return {context for context, bits in self.rows(path) if bits & mask}
 
     def measures(self, path: str) -> bool:
         """Whether the file counts for coverage: all of its lines are recorded."""
@@ -87,7 +93,8 @@ class Footprints:
             name.removesuffix(IMPORTED) for (name,) in self._db.execute(query, (f"%{IMPORTED}",))
         }
 
-    def _lines(self, path: str) -> list[tuple[str, int]]:
+    def rows(self, path: str) -> list[tuple[str, int]]:
+        """(context, bits of the lines that it ran) of one file; a context may come twice."""
         if path not in self._rows:
             self._rows[path] = list(self._read_lines(path))
         return self._rows[path]

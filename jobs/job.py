@@ -15,12 +15,13 @@ from pathlib import Path
 
 from jobs.carrying import merge_rows, merge_tests
 from jobs.choosing import choose_tests
-from jobs.execution import Ran, find_faults, parse_sources, run_selected
+from jobs.execution import Execution, Ran, find_faults, parse_sources
 from jobs.ground import cpu_seconds, set_up
 from jobs.measure import measure_tree
 from jobs.outcomes import failed_import
 from jobs.parsing import ParsedTree
 from jobs.patching import measure_patch
+from jobs.proving import run_tests
 from jobs.request import Request
 from jobs.results import (
     Fault,
@@ -68,7 +69,8 @@ def run_job(request: Request, target: Path, listener: Listener) -> Finished:
         for note in notes:
             listener(Noted(sentence=note))
         with stages.stage("run", _what_runs(selection, ground.modules)):
-            ran = run_selected(request, ground, selection, known, parsed, listener)
+            execution = Execution(request, ground, known, parsed, listener)
+            selection, ran = run_tests(execution, selection)
         with stages.stage("faults"):
             faults = find_faults(request, ground, ran, known, listener)
         with stages.stage("merge"):
@@ -135,7 +137,8 @@ def _result(
     cpu_seconds: float,
 ) -> JobResult:
     now = {outcome.test for outcome in ran.outcomes}
-    carried = Counter(record.executed for test, record in tests.items() if test not in now)
+    carried = Counter(r.executed for test, r in tests.items() if test not in now and not r.spared)
+    spared = sum(bool(record.spared) for record in tests.values())
     deselected = {test for worker in ran.workers for test in worker.deselected} - now - set(tests)
     commit = request.commit
     return JobResult(
@@ -147,7 +150,9 @@ def _result(
         base=request.base.commit if request.base else None,
         select=request.select,
         kind=request.kind,
-        tests=count_outcomes(ran.outcomes, carried=carried.total(), deselected=len(deselected)),
+        tests=count_outcomes(
+            ran.outcomes, carried=carried.total(), deselected=len(deselected), spared=spared
+        ),
         measurement=measurement,
         before=request.base.before if request.base else None,
         faults=faults,

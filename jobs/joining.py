@@ -21,7 +21,7 @@ from jobs.parsing import ParsedTree
 from jobs.prospective import Gains, Joined, Part, Rows, Tip, find_gains, join, move_rows
 from jobs.request import Base, Request
 from jobs.results import Measurement
-from jobs.selection import Selection
+from jobs.selection import find_reached_tests
 from jobs.snapshot import (
     TestRecord,
     has_arcs,
@@ -132,6 +132,7 @@ class _Reader:
             reached=self._reached(change.measured, tests),
             gone=frozenset(before.keys() - tests.keys()),
             rows=self._rows(change.measured, fresh, tests),
+            spared=frozenset(test for test, record in tests.items() if record.spared),
             base_rows=self._rows(change.against, fresh, before),
         )
 
@@ -179,7 +180,9 @@ class _Reader:
         if not selection.carry:
             why = next(iter(selection.reasons.values()))
             self.notes.append(f"No test of {base.commit[:10]} is known to run so: {why}.")
-        return find_reached_tests(selection, tests)
+        modules = {test: record.module for test, record in tests.items()}
+        gone = (test for test, module in modules.items() if module in selection.gone)
+        return find_reached_tests(selection, modules).union(gone)
 
     def _moves_of(self, base: Base) -> Mapping[str, FileMove]:
         if base.commit not in self._moves:
@@ -192,14 +195,3 @@ class _Reader:
             mirror, sha = self.request.mirror, self.request.commit.sha
             self._seen = base.commit, self.ground.based_on(mirror, base.commit, sha)
         return self._seen[1]
-
-
-def find_reached_tests(selection: Selection, tests: Mapping[str, TestRecord]) -> frozenset[str]:
-    """The known tests that a selection runs, and those whose module is gone."""
-    names = {module.name for module in selection.run}
-    return frozenset(
-        test
-        for test, record in tests.items()
-        if record.module in selection.gone
-        or (record.module in names and test not in selection.skip)
-    )

@@ -48,33 +48,42 @@ def measure_file(path: str, parsed: Parsed, executed: Executed, *, vendored: boo
 def count_branches(parsed: Parsed, arcs: Collection[Arc]) -> tuple[int, int]:
     """How many branch exits a file has, and how many of them were never taken."""
     branch_lines = {line for line, exits in parsed.exits.items() if exits > 1}
+    total = sum(parsed.exits[line] for line in branch_lines)
+    return total, len(missing_branches(parsed, arcs))
+
+
+def missing_branches(parsed: Parsed, arcs: Collection[Arc]) -> list[Arc]:
+    """The branch exits that were never taken."""
+    branch_lines = {line for line, exits in parsed.exits.items() if exits > 1}
     executed = _translate_arcs(parsed, arcs)
-    missing = sum(
-        (start, end) not in executed
+    return [
+        (start, end)
+        for start, end in parsed.arcs
+        if (start, end) not in executed
         and start in branch_lines
         and start not in parsed.no_branch
         and end not in parsed.excluded
-        for start, end in parsed.arcs
-    )
-    return sum(parsed.exits[line] for line in branch_lines), missing
+    ]
 
 
-def _translate_arcs(parsed: Parsed, arcs: Collection[Arc]) -> set[Arc]:
-    """Arcs between statements' first lines; a loop onto itself takes a line's only exit."""
+def translate_arc(parsed: Parsed, arc: Arc) -> Arc:
+    """The arc between statements' first lines, to where it really went on."""
 
     def first(line: int) -> int:
         return -parsed.first.get(-line, -line) if line < 0 else parsed.first.get(line, line)
 
-    def translate(arc: Arc) -> Arc:
-        return first(arc[0]), first(parsed.jumps.get(arc, arc[1]))
+    return first(arc[0]), first(parsed.jumps.get(arc, arc[1]))
 
+
+def _translate_arcs(parsed: Parsed, arcs: Collection[Arc]) -> set[Arc]:
+    """Arcs between statements' first lines; a loop onto itself takes a line's only exit."""
     exits: dict[int, set[int]] = {}
     for start, end in parsed.arcs:
         exits.setdefault(start, set()).add(end)
     translated = set()
-    for start, end in map(translate, arcs):
+    for start, end in (translate_arc(parsed, arc) for arc in arcs):
         if start != end:
-            translated.add(translate((start, end)))
+            translated.add(translate_arc(parsed, (start, end)))
         elif len(exits.get(start, ())) == 1:
             translated.add((start, next(iter(exits[start]))))
     return translated

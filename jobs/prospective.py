@@ -38,9 +38,10 @@ class Tip:
 class Part:
     """One change: the tests that ran for it, and those that are gone with it.
 
-    `reached` are tests of the change that something else of the merged tree can reach. `rows`
-    and `base_rows` are of its fresh tests and of all that is no test, for the change and for the
-    commit that it is held against.
+    `reached` are tests of the change that something else of the merged tree can reach, `spared`
+    those that it reaches itself but did not run: what they run is unknown. `rows` and `base_rows`
+    are of its fresh tests and of all that is no test, for the change and for the commit that it
+    is held against.
     """
 
     commit: str
@@ -49,6 +50,7 @@ class Part:
     gone: frozenset[str]
     rows: Rows
     base_rows: Rows
+    spared: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +117,9 @@ def join(tip: Tip, parts: Sequence[Part]) -> Joined:
         rows[test] = settled.rows.get(test, {}) if settled else _take_deltas(test, tip, parts)
         for part in [settled] if settled else sources:
             tests[test] = part.fresh[test]
+    spared = frozenset(test for test, record in tip.tests.items() if record.spared)
+    for test in spared.union(*(part.spared for part in parts)) & tests.keys() - fresh:
+        rows[test] = {}  # others prove what it ran
     for context in _contexts_of_no_test(tip, parts):
         rows[context] = _take_deltas(context, tip, parts)
     return Joined(

@@ -38,7 +38,8 @@ class Request:
     """All that a job is a function of; `beside` are the other projects' needs.
 
     `append` is the way of 2013, for comparison: what changed test files run is added to the
-    base's data, whose lines stay where they were.
+    base's data, whose lines stay where they were. `only`, if set, are the known tests that run of
+    those selected.
     """
 
     settings: ProjectSettings
@@ -53,3 +54,4 @@ class Request:
     beside: tuple[Need, ...] = ()
     notes: tuple[str, ...] = ()
     append: bool = False
+    only: frozenset[str] | None = None

@@ -21,9 +21,14 @@ class Kind(StrEnum):
 
 
 class Select(StrEnum):
-    """How tests are chosen: those that the change reaches, those of changed test files, all."""
+    """How tests are chosen.
+
+    Of those that the change reaches enough to prove every line, or each; those of changed test
+    files; all.
+    """
 
     AFFECTED = "affected"
+    AFFECTED_ALL = "affected-all"
     CHANGED = "changed"
     ALL = "all"
 
@@ -133,7 +138,11 @@ class Fault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TestCounts:
-    """How many tests ran now (by outcome), were carried from a base, or left out."""
+    """How many tests ran now (by outcome), were carried from a base, spared, or left out.
+
+    Of a test that is `spared`, every line that it covered is covered by others, though it may run
+    others now.
+    """
 
     __test__ = False
 
@@ -143,6 +152,7 @@ class TestCounts:
     skipped: int = 0
     carried: int = 0
     deselected: int = 0
+    spared: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,7 +233,9 @@ def add_up(counts: Iterable[Counts]) -> Counts:
     return sum(counts, Counts())
 
 
-def count_outcomes(outcomes: Iterable[Outcome], *, carried: int, deselected: int) -> TestCounts:
+def count_outcomes(
+    outcomes: Iterable[Outcome], *, carried: int, deselected: int, spared: int = 0
+) -> TestCounts:
     """Tally outcomes; crashed tests and unexpected successes count as failed."""
     statuses = [outcome.status for outcome in outcomes]
     skipped = statuses.count(Status.SKIPPED)
@@ -235,4 +247,5 @@ def count_outcomes(outcomes: Iterable[Outcome], *, carried: int, deselected: int
         skipped=skipped,
         carried=carried,
         deselected=deselected,
+        spared=spared,
     )

@@ -6,9 +6,10 @@ Pure.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from jobs.affected import Reached
+from jobs.bounds import Bounds
 from jobs.suite import FIXTURES, TestModule
 
 
@@ -18,7 +19,9 @@ class Selection:
 
     `carry` is False for a full run: nothing of a base is then carried. `gone` are names of
     modules that are no more. `imports` are files whose import may do something else now;
-    `reasons` say of tests and modules why they run.
+    `reasons` say of tests and modules why they run. `loaded` are names of modules that are loaded
+    for tests which are not known yet. `spared` are tests that would run for a reason, but whose
+    lines others prove; `bounds` tell which may be.
     """
 
     run: tuple[TestModule, ...]
@@ -28,6 +31,9 @@ class Selection:
     imports: frozenset[str] = frozenset()
     reasons: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    loaded: frozenset[str] = frozenset()
+    spared: frozenset[str] = frozenset()
+    bounds: Bounds | None = None
 
     def reason(self, test: str, module: str) -> str:
         """Why a test ran."""
@@ -75,27 +81,53 @@ def select_affected(
     reasons = {
         test: why
         for context, why in reached.contexts.items()
-        for test in _tests_around(context, known)
+        for test in tests_around(context, known)
     }
     measured = frozenset(known.values())
-    loaded = {known[test] for test in reasons}
+    for_new: set[str] = set()
     for module in modules:
         why = next((w for path, w in reached.modules.items() if module.owns(path)), None)
         if module.name not in measured:
             reasons[module.name] = f"{module.path} is new"
         elif why is None:
             continue
-        loaded.add(module.name)
+        for_new.add(module.name)
+    loaded = {known[test] for test in reasons if test in known} | for_new
     return Selection(
         run=tuple(module for module in modules if module.name in loaded),
         gone=measured - {module.name for module in modules},
         skip=frozenset(_to_skip(known, reasons, loaded)),
         imports=frozenset(reached.imports),
         reasons=reasons,
+        loaded=frozenset(for_new),
     )
 
 
-def _tests_around(context: str, known: Mapping[str, str]) -> Iterable[str]:
+def find_reached_tests(selection: Selection, known: Mapping[str, str]) -> frozenset[str]:
+    """The known tests (by id, with their modules' names) that a selection runs."""
+    names = {module.name for module in selection.run}
+    return frozenset(
+        test for test, module in known.items() if module in names and test not in selection.skip
+    )
+
+
+def narrow(selection: Selection, known: Mapping[str, str], tests: Collection[str]) -> Selection:
+    """The selection with just those of its known tests; what is not known of them runs too."""
+    loaded = {known[test] for test in tests if test in known} | selection.loaded
+    return replace(
+        selection,
+        run=tuple(module for module in selection.run if module.name in loaded),
+        skip=frozenset(_to_skip(known, tests, loaded)),
+    )
+
+
+def together(tests: Collection[str], known: Iterable[str]) -> frozenset[str]:
+    """The tests, and the known ones that loading does not tell apart from them: scenarios."""
+    plain = {test.partition("(")[0] for test in tests}
+    return frozenset(test for test in known if test.partition("(")[0] in plain)
+
+
+def tests_around(context: str, known: Mapping[str, str]) -> Iterable[str]:
     """The tests that a context stands for: itself, or all that a fixture serves."""
     if context in known:
         return (context,)
@@ -114,7 +146,7 @@ def _class_module(test: str) -> str:
 
 
 def _to_skip(
-    known: Mapping[str, str], reasons: Mapping[str, str], loaded: Collection[str]
+    known: Mapping[str, str], reasons: Collection[str], loaded: Collection[str]
 ) -> Iterable[str]:
     """Known tests of loaded modules that need not run, by the ids that loading gives them.
 

@@ -37,6 +37,9 @@ TABLES = (
     kind TEXT NOT NULL, name TEXT NOT NULL, context_id INTEGER NOT NULL,
     PRIMARY KEY (kind, name, context_id)
 ) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS covtrack_spared (  -- tests whose rows are not what they run now
+    test TEXT PRIMARY KEY, since TEXT NOT NULL, reason TEXT NOT NULL
+) WITHOUT ROWID""",
 )
 OF_CONTEXT = ("line_bits", "arc", "covtrack_bits", "covtrack_touched")
 SETTINGS_KEY = "covtrack_settings"
@@ -49,7 +52,11 @@ _OF_CONTEXTS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TestRecord:
-    """A test as the snapshot knows it; at commit `executed` it last ran, for `reason`."""
+    """A test as the snapshot knows it; at commit `executed` it last ran, for `reason`.
+
+    If it is `spared` since a commit, for `spared_for`, it may run other lines now; every line of
+    its row is in the row of another test that is not.
+    """
 
     __test__ = False
 
@@ -59,6 +66,8 @@ class TestRecord:
     seconds: float
     executed: str
     reason: str = ""
+    spared: str = ""
+    spared_for: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +185,7 @@ def read_tests(path: Path) -> dict[str, TestRecord]:
         rows = db.execute(
             "SELECT test, module, status, seconds, executed, reason FROM covtrack_test"
         )
+        spared = _read_spared(db)
         statuses = {status.value: status for status in Status}
         return {
             test: TestRecord(
@@ -185,9 +195,18 @@ def read_tests(path: Path) -> dict[str, TestRecord]:
                 seconds=seconds,
                 executed=commit,
                 reason=reason,
+                spared=spared.get(test, ("", ""))[0],
+                spared_for=spared.get(test, ("", ""))[1],
             )
             for test, module, status, seconds, commit, reason in rows
         }
+
+
+def _read_spared(db: sqlite3.Connection) -> Mapping[str, tuple[str, str]]:
+    """By test, since which commit it is spared, and what for; older files hold none."""
+    if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'covtrack_spared'").fetchone():
+        return {}
+    return {test: (since, why) for test, since, why in db.execute("SELECT * FROM covtrack_spared")}
 
 
 def read_settings_key(path: Path) -> str | None:

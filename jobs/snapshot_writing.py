@@ -213,13 +213,17 @@ def _drop_file(db: sqlite3.Connection, file: int) -> None:
 def _write_tests(db: sqlite3.Connection, tests: Iterable[TestRecord]) -> None:
     """Put in those of `tests` that the base does not have just so, and take out all others."""
     known = {row[0]: row for row in db.execute("SELECT * FROM covtrack_test")}
-    rows = [(t.test, t.module, t.status.value, t.seconds, t.executed, t.reason) for t in tests]
+    records = tuple(tests)
+    rows = [(t.test, t.module, t.status.value, t.seconds, t.executed, t.reason) for t in records]
     gone = known.keys() - {row[0] for row in rows}
     db.executemany("DELETE FROM covtrack_test WHERE test = ?", ((test,) for test in gone))
     db.executemany(
         "INSERT OR REPLACE INTO covtrack_test VALUES (?, ?, ?, ?, ?, ?)",
         (row for row in rows if known.get(row[0]) != row),
     )
+    db.execute("DELETE FROM covtrack_spared")
+    spared = ((t.test, t.spared, t.spared_for) for t in records if t.spared)
+    db.executemany("INSERT INTO covtrack_spared VALUES (?, ?, ?)", spared)
 
 
 def _write_meta(db: sqlite3.Connection, values: Mapping[str, str]) -> None:

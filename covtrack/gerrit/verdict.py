@@ -205,6 +205,8 @@ def _describe_tests(result: JobResult) -> str:
     ran = (
         f"{tests.run} run ({tests.passed} passed, {tests.failed} failed, {tests.skipped} skipped)"
     )
+    if tests.spared:
+        ran += f", {tests.spared} spared (others prove their lines)"
     if not tests.carried:
         return f"{ran}, none carried"
     newest = sorted(result.carried.items(), key=lambda item: (-item[1], item[0]))

@@ -229,6 +229,7 @@ def _tests(row: Row[Any]) -> TestCounts:
         skipped=row.tests_skipped,
         carried=row.tests_carried,
         deselected=row.tests_deselected,
+        spared=row.tests_spared,
     )
 
 

@@ -80,6 +80,7 @@ def run_row(result: JobResult) -> Row:
         "tests_skipped": result.tests.skipped,
         "tests_carried": result.tests.carried,
         "tests_deselected": result.tests.deselected,
+        "tests_spared": result.tests.spared,
         "seconds": dict(result.seconds),
         "cpu_seconds": result.cpu_seconds,
         "notes": list(result.notes),

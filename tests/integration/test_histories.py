@@ -6,6 +6,7 @@ import os
 import random
 from collections.abc import Mapping
 
+from fixtures import MonkeyPatch
 from testtools.content import text_content
 
 from jobs.results import JobResult, Select, Status
@@ -108,5 +109,34 @@ class MonitoringHistoryTest(HistoryTest):
 
 class BranchHistoryTest(HistoryTest):
     """Branches: the same, recorded by coverage.py."""
+
+    settings: Mapping[str, object] = {"branch_coverage": True}
+
+
+class SparingHistoryTest(HistoryTest):
+    """Of the affected tests as few run as prove the lines: still no line differs.
+
+    What becomes of a spared test is not known, so outcomes are compared of those that ran.
+    """
+
+    steps = 12
+
+    def setUp(self) -> None:
+        self.useFixture(MonkeyPatch("jobs.choosing.WORTH_SPARING", -1.0))
+        self.useFixture(MonkeyPatch("jobs.proving.WORTH_CHOOSING", 2.0))
+        super().setUp()
+
+    def compare(self, full: JobResult, result: JobResult, said: str) -> None:
+        ran = {outcome.test for outcome in result.outcomes}
+        known = outcomes_of(full)
+        wanted = {test: status for test, status in known.items() if test in ran}
+        self.assertEqual(wanted, {o.test: o.status for o in result.outcomes}, said)
+        self.assertEqual(known.keys(), outcomes_of(result).keys(), said)
+        self.assertEqual(lines_of(full), lines_of(result), said)
+        self.assertEqual(full.measurement, result.measurement, said)
+
+
+class SparingBranchHistoryTest(SparingHistoryTest):
+    """The same with branches."""
 
     settings: Mapping[str, object] = {"branch_coverage": True}

@@ -115,6 +115,7 @@ class RunReportTest(testtools.TestCase):
                     "skipped": 0,
                     "carried": 5,
                     "deselected": 1,
+                    "spared": 0,
                 },
                 "total": {"statements": 9, "covered": 7, "excluded": 1},
                 "vendored": {"statements": 4, "covered": 1, "excluded": 0},

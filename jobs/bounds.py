@@ -1,0 +1,80 @@
+"""Tells of the affected tests which run in any case, and which ways they took through a change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from jobs.comparison import Alignment, FileDifference, Span
+from jobs.outline import Outline, Scope
+from jobs.sufficient import Doubt
+
+Outlines = Callable[[str], Outline | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """What may be spared of the affected tests.
+
+    `forced` run in any case; `ways` numbers, by test, the sets of lines that the others ran of
+    what changed or reads it; `doubts` are the functions that changed.
+    """
+
+    forced: frozenset[str]
+    ways: Mapping[str, int]
+    doubts: tuple[Doubt, ...]
+
+
+def number_ways(tests: Iterable[str], rows: Iterable[tuple[str, str, int]]) -> dict[str, int]:
+    """Tests that ran the same lines get one number; `rows` are (test, path, bits)."""
+    wanted = dict.fromkeys(tests, ())
+    ran: dict[str, list[tuple[str, int]]] = {test: [] for test in wanted}
+    for test, path, bits in rows:
+        if test in ran and bits:
+            ran[test].append((path, bits))
+    numbers: dict[tuple[tuple[str, int], ...], int] = {}
+    return {
+        test: numbers.setdefault(tuple(sorted(found)), len(numbers)) for test, found in ran.items()
+    }
+
+
+def find_doubts(
+    difference: FileDifference,
+    before: Outline | None,
+    after: Outline | None,
+    alignment: Alignment,
+    running: Callable[[str, Collection[Span]], set[str]],
+) -> Iterator[Doubt]:
+    """The functions of a measured file's new version in which other lines may run now.
+
+    In a changed function those from the first that is new or moved by meaning, for whoever came
+    to the change; in a new one all, for anybody, once it is entered.
+    """
+    if difference.new is None or after is None:
+        return
+    kept = set(alignment.lines.values())
+    changed = {function.scope.name: function for function in difference.functions}
+    known = before.by_name if before else {}
+    for function in after.functions:
+        if function.name not in known:
+            yield Doubt(
+                path=difference.new,
+                first=function.body,
+                last=function.last,
+                tests=None,
+                entered=function.body,
+            )
+        elif function.name in changed and difference.old is not None:
+            yield Doubt(
+                path=difference.new,
+                first=_first_changed(function, kept),
+                last=function.last,
+                tests=frozenset(running(difference.old, changed[function.name].spans)),
+            )
+
+
+def _first_changed(function: Scope, kept: set[int]) -> int:
+    """Where the function's first line stands that no old line of the same meaning is at."""
+    lines = range(function.body, function.last + 1)
+    anchors = set(function.anchors)
+    return next((line for line in lines if line in anchors and line not in kept), function.body)

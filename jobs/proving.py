@@ -1,0 +1,223 @@
+"""Runs of the affected tests as many as prove every line, round by round.
+
+Reads what the base's contexts ran and what the workers recorded; `jobs.sufficient` decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+
+from jobs.bounds import Bounds
+from jobs.carrying import find_gone, plan_moves
+from jobs.execution import Execution, Ran
+from jobs.measure import covered_statements, missing_branches
+from jobs.merge import contexts_to_drop
+from jobs.rows import RowReader, Rows
+from jobs.runner import WorkerResult
+from jobs.selection import Selection, find_reached_tests, narrow, together
+from jobs.snapshot import has_arcs, read_contexts
+from jobs.sufficient import Bits, Candidate, Doubt, choose_first, choose_more, subtract, unite
+
+# Of the affected tests' seconds, the part above which to choose among them cannot pay.
+WORTH_CHOOSING = 0.8
+
+
+def run_tests(execution: Execution, selection: Selection) -> tuple[Selection, Ran]:
+    """Run what was selected, and tell what of it ran.
+
+    Where the selection has bounds, affected tests are spared if others prove their lines. Tests
+    that were spared before are run where what proved their lines did so no more.
+    """
+    modules = {test: record.module for test, record in execution.known.items()}
+    only = execution.request.only
+    if not selection.carry or only is not None or execution.request.append:
+        if only is not None and selection.carry:
+            selection = narrow(selection, modules, together(only, modules))
+        execution.run(selection)
+        return selection, execution.ran()
+    proof = Proof(execution, selection, modules)
+    chosen = proof.first()
+    begin = narrow(selection, modules, chosen) if chosen != proof.affected else selection
+    results = execution.run(begin)
+    while all(result.finished for result in results):
+        tests = proof.more(chosen, results) - chosen
+        if not tests:
+            break
+        chosen |= tests
+        results = execution.run(proof.part(tests))
+    return proof.what_ran(chosen), execution.ran()
+
+
+class Proof:
+    """What proves the lines of one job: tests and imports that nothing reached, and what ran."""
+
+    def __init__(
+        self, execution: Execution, selection: Selection, modules: Mapping[str, str]
+    ) -> None:
+        assert execution.request.base is not None
+        self.execution, self.modules = execution, modules
+        self.base = execution.request.base.snapshot
+        names = frozenset(module.name for module in selection.run)
+        self.selection = selection if selection.bounds else replace(selection, loaded=names)
+        self.bounds = selection.bounds or Bounds(forced=frozenset(), ways={}, doubts=())
+        self.affected = find_reached_tests(selection, modules)
+        self.earlier = frozenset(t for t, r in execution.known.items() if r.spared)
+        self.rounds = 0
+        self.ran = Ran(workers=(), outcomes=(), parsed=execution.parsed)
+        self.fresh: Rows = {}
+        self.reader = RowReader(execution.parsed.files, arcs=has_arcs(self.base))
+        self.moves = dict(plan_moves(execution.ground, execution.parsed))
+
+    @cached_property
+    def rows(self) -> Rows:
+        """The base's rows at the new tree's lines."""
+        return self.reader.read(self.base, self.moves)
+
+    @cached_property
+    def covered_before(self) -> Bits:
+        """All that ran in the base, at the new tree's lines."""
+        return unite(self.rows.values())
+
+    @cached_property
+    def candidates(self) -> Mapping[str, Candidate]:
+        """The affected tests, and those that were spared before."""
+        return {
+            test: Candidate(
+                test=test,
+                seconds=self.execution.known[test].seconds,
+                ran=self.rows.get(test, {}),
+                group=self.bounds.ways.get(test),
+            )
+            for test in self.affected | self.earlier
+        }
+
+    def first(self) -> frozenset[str]:
+        """The affected tests to begin with: all where none may be spared, or it would not pay."""
+        if self.selection.bounds is None:
+            return self.affected
+        safe = unite(self._carried(self._dropped((), frozenset())))
+        forced = self.bounds.forced
+        chosen = together(choose_first(self.candidates, forced, safe), self.modules)
+        known = self.execution.known
+        whole = sum(known[test].seconds for test in self.affected)
+        part = sum(known[test].seconds for test in chosen)
+        return self.affected if part > WORTH_CHOOSING * whole else chosen
+
+    def more(self, chosen: frozenset[str], results: Sequence[WorkerResult]) -> frozenset[str]:
+        """What has to run beside the `chosen`, whose newest run left the results."""
+        self.rounds += 1
+        if not (self.earlier | self.affected) - chosen:
+            return frozenset()
+        for path in (path for result in results for path in result.data):
+            for context, row in self.reader.read(path, {}).items():
+                self.fresh[context] = unite([self.fresh.get(context, {}), row])
+        self.ran = self.execution.ran_so_far()
+        if not self._may_lack(chosen):
+            return frozenset()
+        ran = {outcome.test for outcome in self.ran.outcomes}
+        dropped = self._dropped(ran, chosen)
+        proven = unite([*self._carried(dropped), *self.fresh.values()])
+        spared = {test: c for test, c in self.candidates.items() if test not in {*ran, *chosen}}
+        tests = choose_more(
+            spared,
+            proven,
+            doubtful=[doubt for doubt in self.bounds.doubts if self._is_open(doubt, proven)],
+            groups=set(self._surprised()),
+            exhaust=self.rounds > 1,
+        )
+        return together(tests, self.modules)
+
+    def part(self, tests: frozenset[str]) -> Selection:
+        """The selection of a later round: just those tests, of what ran before nothing."""
+        part = narrow(replace(self.selection, loaded=frozenset()), self.modules, tests)
+        names = {self.modules[test] for test in tests}
+        modules = tuple(m for m in self.execution.ground.modules if m.name in names)
+        ran = {name for o in self.ran.outcomes for name in (o.test, _plain(o.test))}
+        skip = frozenset({*part.skip, *(ran - tests)})
+        return replace(part, run=modules, skip=skip, imports=frozenset())
+
+    def what_ran(self, chosen: frozenset[str]) -> Selection:
+        """The selection as if just what ran had been selected; the rest is spared."""
+        modules = {self.modules[test] for test in chosen} | self.selection.loaded
+        run = tuple(m for m in self.execution.ground.modules if m.name in modules)
+        narrowed = narrow(self.selection, self.modules, chosen)
+        return replace(narrowed, run=run, spared=self.affected - chosen)
+
+    def _may_lack(self, chosen: frozenset[str]) -> bool:
+        """Whether a line may have lost its proof: never where what ran, ran all of its old lines.
+
+        Only asked where nothing is spared now, to leave most rows unread.
+        """
+        if self.selection.bounds is not None:
+            return True
+        dropped = self._dropped({outcome.test for outcome in self.ran.outcomes}, chosen)
+        if not dropped:
+            return False
+        lost = subtract(
+            unite(self.rows[context] for context in dropped if context in self.rows),
+            unite(self.fresh.values()),
+        )
+        return bool(lost)
+
+    def _dropped(self, ran: Collection[str], chosen: frozenset[str]) -> frozenset[str]:
+        """Contexts of the base that prove nothing: those recorded anew, gone, or in doubt."""
+        known = self.execution.known
+        gone: frozenset[str] = frozenset()
+        if self.rounds:
+            gone = find_gone(self.what_ran(chosen), self.ran, known)
+        modules = {name for worker in self.execution.workers for name in worker.tests}
+        return contexts_to_drop(
+            read_contexts(self.base),
+            ran=ran,
+            gone=gone | {t for t, module in self.modules.items() if module in self.selection.gone},
+            left=known.keys() - gone,
+            loaded=modules | self.selection.gone,
+            imports=self.selection.imports,
+        )
+
+    def _carried(self, dropped: Collection[str]) -> Iterator[Bits]:
+        """Rows that stand as they are."""
+        for context, row in self.rows.items():
+            if context not in dropped and context not in self.candidates:
+                yield row
+
+    def _is_open(self, doubt: Doubt, proven: Bits) -> bool:
+        """Whether statements or branches of the doubt did not run."""
+        parsed = self.execution.parsed.files.get(doubt.path)
+        bits = proven.get(doubt.path, 0)
+        lines = self.reader.lines(doubt.path, bits)
+        if parsed is None or (doubt.entered is not None and doubt.entered not in lines):
+            return False
+        inside = range(doubt.first, doubt.last + 1)
+        if any(line in inside for line in parsed.statements - covered_statements(parsed, lines)):
+            return True
+        if not self.reader.arcs:
+            return False
+        arcs = self.reader.arcs_of(doubt.path, bits)
+        return any(start in inside for start, _ in missing_branches(parsed, arcs))
+
+    def _surprised(self) -> Iterator[int | None]:
+        """The ways of tests that ran what no test did in the base, outside of what changed."""
+        changed: dict[str, list[range]] = {}
+        for doubt in self.bounds.doubts:
+            changed.setdefault(doubt.path, []).append(range(doubt.first, doubt.last + 1))
+        for test, row in self.fresh.items():
+            candidate = self.candidates.get(test)
+            if candidate is not None and candidate.group is not None:
+                gained = subtract(row, self.covered_before)
+                if any(self._is_new(p, bits, changed.get(p, ())) for p, bits in gained.items()):
+                    yield candidate.group
+
+    def _is_new(self, path: str, bits: int, changed: Sequence[range]) -> bool:
+        """Whether anything of the bits lies outside of the changed lines."""
+        for line in self.reader.lines(path, bits):
+            if not any(line in lines for lines in changed):
+                return True
+        return False
+
+
+def _plain(test: str) -> str:
+    """A test's id without its scenario."""
+    return test.partition("(")[0]

@@ -1,0 +1,76 @@
+"""Answers the rules' questions (jobs.affected.Uses) from a base's snapshot and its tests."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Set
+from functools import cached_property
+
+from jobs.comparison import Span
+from jobs.dependencies import Dependencies
+from jobs.footprint import Footprints, Touch, span_bits
+from jobs.snapshot import TestRecord
+from jobs.suite import TestModule
+
+
+class BaseUses:
+    """Answers jobs.affected.Uses from the base's snapshot and its tests."""
+
+    def __init__(
+        self,
+        footprints: Footprints,
+        known: Mapping[str, TestRecord],
+        dependencies: Dependencies,
+        modules: Iterable[TestModule],
+    ) -> None:
+        self._footprints = footprints
+        self._known = known
+        self._dependencies = dependencies
+        self._modules = tuple(modules)
+        self.asked: dict[str, int] = {}
+
+    def running(self, path: str, spans: Collection[Span]) -> set[str]:
+        """Contexts that ran any line of the spans; `asked` keeps which were asked for, as bits."""
+        self.asked[path] = self.asked.get(path, 0) | span_bits(spans)
+        return self._footprints.running(path, spans)
+
+    def is_exact(self, path: str) -> bool:
+        """Whether all lines that ran of the file are known, not just its functions."""
+        return self._footprints.measures(path)
+
+    def using(self, paths: Collection[str]) -> set[str]:
+        """Contexts that ran any line of the files, and tests that are in them."""
+        return self._footprints.using(paths) | self._tests_in(paths)
+
+    def importing(self, paths: Set[str]) -> set[str]:
+        """Contexts that imported one of the files, loaded or not."""
+        imported = self._imported_files
+        return {context for path in paths for context in imported.get(path, ())}
+
+    def named(self, path: str, prefix: str) -> set[str]:
+        """Tests of a file whose id begins with that name."""
+        tests = self._tests_in([path])
+        found = (test for test in tests if f".{prefix}" in test)
+        return set(found)
+
+    @cached_property
+    def _imported_files(self) -> Mapping[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for name, context in self._footprints.touched(Touch.IMPORT):
+            path = self._dependencies.file_of(name)
+            if path is not None:
+                found.setdefault(path, set()).add(context)
+        return found
+
+    @cached_property
+    def _tests_by_module(self) -> Mapping[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for test, record in self._known.items():
+            found.setdefault(record.module, set()).add(test)
+        return found
+
+    def _tests_in(self, paths: Collection[str]) -> set[str]:
+        wanted = set(paths)
+        names = {m.name for m in self._modules if m.path in wanted}
+        names |= {name for name, path in self._dependencies.names.items() if path in wanted}
+        by_module = self._tests_by_module
+        return {test for name in names for test in by_module.get(name, ())}

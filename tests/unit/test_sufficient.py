@@ -1,0 +1,130 @@
+"""Which affected tests suffice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import testtools
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.bounds import number_ways
+from jobs.sufficient import (
+    Bits,
+    Candidate,
+    Doubt,
+    cheapest_cover,
+    choose_first,
+    choose_more,
+    subtract,
+    unite,
+)
+
+BITS = st.dictionaries(st.sampled_from(["a.py", "b.py"]), st.integers(0, 63))
+
+
+@st.composite
+def candidates(draw: st.DrawFn) -> Mapping[str, Candidate]:
+    names = [f"t{number}" for number in range(draw(st.integers(0, 8)))]
+    groups = st.one_of(st.none(), st.integers(0, 2))
+    seconds = st.floats(0.0, 9.0)
+    return {
+        name: Candidate(test=name, seconds=draw(seconds), ran=draw(BITS), group=draw(groups))
+        for name in names
+    }
+
+
+def make(test: str, bits: int, seconds: float = 1.0, group: int | None = 0) -> Candidate:
+    return Candidate(test=test, seconds=seconds, ran={"a.py": bits}, group=group)
+
+
+def by_name(*found: Candidate) -> dict[str, Candidate]:
+    return {candidate.test: candidate for candidate in found}
+
+
+def rows(found: Mapping[str, Candidate], tests: frozenset[str]) -> list[Bits]:
+    return [found[test].ran for test in tests]
+
+
+class CoverTest(testtools.TestCase):
+    @given(BITS, candidates())
+    def test_all_that_any_ran_is_covered_and_nobody_is_useless(
+        self, wanted: Bits, found: Mapping[str, Candidate]
+    ) -> None:
+        chosen = cheapest_cover(wanted, found.values())
+        left = subtract(wanted, unite(candidate.ran for candidate in chosen))
+        self.assertEqual(left, subtract(wanted, unite(c.ran for c in found.values())))
+        for number, candidate in enumerate(chosen):
+            before = unite(c.ran for c in chosen[:number])
+            new = subtract(candidate.ran, before)
+            self.assertTrue(any(bits & wanted.get(path, 0) for path, bits in new.items()))
+
+    def test_the_cheap_one_of_two_equals(self) -> None:
+        dear, cheap = make("dear", 0b11, 5.0), make("cheap", 0b11, 0.1)
+        self.assertEqual([cheap], cheapest_cover({"a.py": 0b11}, [dear, cheap]))
+
+    def test_many_cheap_ones_before_a_dear_one(self) -> None:
+        dear = make("dear", 0b111, 9.0)
+        cheap = [make("x", 0b1), make("y", 0b10), make("z", 0b100)]
+        self.assertEqual(cheap, cheapest_cover({"a.py": 0b111}, [dear, *cheap]))
+
+
+class FirstTest(testtools.TestCase):
+    @given(candidates(), BITS)
+    def test_nothing_that_only_spared_tests_ran(
+        self, found: Mapping[str, Candidate], safe: Bits
+    ) -> None:
+        chosen = choose_first(found, [], safe)
+        spared = unite(rows(found, frozenset(found) - chosen))
+        self.assertEqual({}, subtract(spared, unite([safe, *rows(found, chosen)])))
+        ways = {c.group for c in found.values() if c.group is not None}
+        self.assertEqual(ways, {found[test].group for test in chosen} - {None})
+
+    def test_what_is_safe_asks_for_nobody(self) -> None:
+        found = by_name(make("x", 0b11, group=None), make("y", 0b01, group=None))
+        self.assertEqual(frozenset(), choose_first(found, [], {"a.py": 0b11}))
+
+    def test_forced_ones_stand_for_their_way(self) -> None:
+        found = by_name(make("x", 0b1, 0.1), make("y", 0b1, 5.0))
+        self.assertEqual({"y"}, choose_first(found, ["y"], {}))
+
+
+class MoreTest(testtools.TestCase):
+    spared = by_name(make("x", 0b01), make("y", 0b11, 2.0), make("z", 0b10, 3.0, group=1))
+
+    def more(
+        self,
+        proven: int,
+        *,
+        doubtful: tuple[Doubt, ...] = (),
+        groups: tuple[int, ...] = (),
+        exhaust: bool = False,
+    ) -> frozenset[str]:
+        return choose_more(
+            self.spared, {"a.py": proven}, doubtful=doubtful, groups=groups, exhaust=exhaust
+        )
+
+    def test_nothing_where_all_is_proven(self) -> None:
+        self.assertEqual(frozenset(), self.more(0b11))
+
+    def test_an_unproven_line_asks_for_enough_then_for_all(self) -> None:
+        self.assertEqual({"x"}, self.more(0b10))
+        self.assertEqual({"x", "y"}, self.more(0b10, exhaust=True))
+
+    def test_a_doubt_asks_for_those_that_may_come_to_it(self) -> None:
+        doubt = Doubt(path="a.py", first=1, last=2, tests=frozenset({"z"}))
+        self.assertEqual({"z"}, self.more(0b11, doubtful=(doubt,)))
+        anybody = Doubt(path="a.py", first=1, last=2, tests=None)
+        self.assertEqual({"x", "y", "z"}, self.more(0b11, doubtful=(anybody,)))
+
+    def test_another_way_asks_for_all_that_went_it(self) -> None:
+        self.assertEqual({"z"}, self.more(0b11, groups=(1,)))
+
+
+class WaysTest(testtools.TestCase):
+    def test_the_same_lines_are_one_way(self) -> None:
+        ran = [("x", "a.py", 3), ("y", "a.py", 3), ("z", "a.py", 1), ("z", "b.py", 2)]
+        ways = number_ways(["x", "y", "z", "idle"], [*ran, ("other", "a.py", 1)])
+        self.assertEqual(ways["x"], ways["y"])
+        self.assertEqual(3, len(set(ways.values())))
+        self.assertNotIn("other", ways)
