@@ -106,7 +106,7 @@
     const text = atob(await (await fetch(`${place}/${encodeURIComponent(path)}/content`)).text());
     const diff = document.querySelector('#diff');
     diff?.replaceChildren();
-    add(document.querySelector('#path'), 'span', path);
+    document.querySelector('#path')?.replaceChildren(path);
     text.trimEnd().split('\n').forEach((words, index) => {
       const line = index + 1;
       const range = ranges?.find(

@@ -156,8 +156,10 @@ class PageTest(PluginCase):
         self.assertRegex(done["statusLink"], rf"^{self.address}/api/jobs/\d+$")
         self.check_results(done["results"])
 
-        self.assertEqual(RANGES, self.ranges(page, info, PATH))
         self.assertIsNone(self.ranges(page, info, ".stestr.conf"))
+        self.assertEqual(RANGES, self.ranges(page, info, PATH))
+        if picture := os.environ.get("COVTRACK_TEST_PICTURE"):
+            page.take_picture(Path(picture))
 
         told = page.evaluate('page.press("Rerun")')
         self.assertEqual("covtrack: Queued.", told["message"])
@@ -167,8 +169,6 @@ class PageTest(PluginCase):
         self.assertEqual([RECHECKED, "patchset-created"], reasons)
         self.wait(lambda: len(self.verdicts(info)) == 2)
         self.assertEqual([], page.complaints())
-        if picture := os.environ.get("COVTRACK_TEST_PICTURE"):
-            page.take_picture(Path(picture))
 
     def check_plugin_as_served(self) -> None:
         """By covtrack, and by the Gerrit that it is installed in."""
@@ -208,12 +208,12 @@ class PageTest(PluginCase):
         info = self.push("I" + "6" * 40, "Unseen", shapes=dedent(FILES[PATH]) + MORE)
         nothing = {"responseCode": "OK", "runs": []}
         self.assertEqual(nothing, self.show_checks(page, info, repo="other"))
-        self.stop()
+        self.kill()
         self.assertEqual(nothing, self.show_checks(page, info, repo="other"))
         self.assertEqual([], page.complaints())
         self.start()
         self.wait(lambda: self.show_checks(page, info)["runs"])
-        self.stop()
+        self.kill()
         told = self.show_checks(page, info)
         self.assertEqual("ERROR", told["responseCode"])
         self.assertIn("covtrack", told["errorMessage"])
