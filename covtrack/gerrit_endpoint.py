@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,17 +18,19 @@ from fastapi.responses import JSONResponse
 from covtrack.dispatching import recheck
 from covtrack.gerrit.checks import Measured, describe_check, name_check
 from covtrack.gerrit.js_plugin import render_plugin
-from covtrack.gerrit.line_coverage import LineReader
+from covtrack.gerrit.line_coverage import MOST_KEPT, LineReader, mirror_of
 from covtrack.gerrit.patch_sets import PatchSet, find_patch_set, parse_address
-from covtrack.gerrit.policy import decide, parse_footers
+from covtrack.gerrit.policy import Decision, decide, parse_footers
 from covtrack.gerrit.posting import read_gain
+from covtrack.gerrit.verdict import FAILED
 from covtrack.recall import recall_result
 from covtrack.settings import Settings, TrackedProject
 from covtrack.store.database import Database
 from covtrack.store.queued import Job
+from covtrack.store.values import StoredRun
 from covtrack.tracking import Tracker
 from jobs.file_lines import FileLines
-from jobs.results import Counts
+from jobs.results import Counts, JobResult
 from venv_builder.errors import UsageError
 from venv_builder.progress import ignore
 
@@ -45,7 +48,7 @@ def gerrit_routes(settings: Settings, database: Database) -> APIRouter:
     """The routes; they raise UnknownError for what is not known, UsageError for bad input."""
     router = APIRouter()
     tracker = Tracker(settings, database, ignore)
-    reader = LineReader(tracker)
+    lines, checks = LineReader(tracker), CheckReader(tracker)
     reruns = threading.Lock()
 
     def find(request: Request) -> PatchSet:
@@ -54,11 +57,11 @@ def gerrit_routes(settings: Settings, database: Database) -> APIRouter:
     @router.get("/coverage/api/coverage-data")
     def coverage_data(request: Request) -> dict[str, Any]:
         describe = find_style(request.query_params)
-        return {"data": {"files": describe(reader.read(find(request)))}}
+        return {"data": {"files": describe(lines.read(find(request)))}}
 
     @router.get("/api/patch-set")
     def patch_set(request: Request) -> dict[str, Any]:
-        return describe_patch_set(tracker, find(request))
+        return checks.read(find(request))
 
     @router.post("/api/rerun")
     def rerun(request: Request) -> Response:
@@ -88,50 +91,59 @@ def check_intent(request: Request, origins: list[str]) -> None:
         raise HTTPException(403, "Reruns are taken from the configured Gerrit servers' pages.")
 
 
-def describe_patch_set(tracker: Tracker, patch_set: PatchSet) -> dict[str, Any]:
-    """The patch set and a check for each project that measures it."""
-    alone = len(patch_set.projects) == 1
-    return {
-        "project": patch_set.change.project,
-        "change": patch_set.change.change,
-        "patch_set": patch_set.number,
-        "current_patch_set": patch_set.change.patch_set,
-        "checks": [
-            _check(tracker, patch_set, project, name_check(project.name, alone))
-            for project in patch_set.projects
-        ],
-    }
+class CheckReader:
+    """Reads the checks of patch sets; of the last runs, what was decided is kept."""
 
+    def __init__(self, tracker: Tracker) -> None:
+        self.tracker = tracker
+        self._kept: dict[int, tuple[JobResult, Decision]] = {}
 
-def _check(
-    tracker: Tracker, patch_set: PatchSet, project: TrackedProject, name: str
-) -> dict[str, Any]:
-    jobs = patch_set.jobs_of(project.name)
-    place = tracker.settings.url
-    link = f"{place.rstrip('/')}/api/jobs/{jobs[0].job_id}" if place and jobs else None
-    return describe_check(
-        name=name,
-        jobs=jobs,
-        measured=_measured(tracker, project, patch_set.commit, jobs),
-        review=project.review,
-        link=link,
-        may_rerun=patch_set.may_be_measured,
-    )
+    def read(self, patch_set: PatchSet) -> dict[str, Any]:
+        """The patch set and a check for each project that measures it, as JSON."""
+        alone = len(patch_set.projects) == 1
+        return {
+            "project": patch_set.change.project,
+            "change": patch_set.change.change,
+            "patch_set": patch_set.number,
+            "current_patch_set": patch_set.change.patch_set,
+            "checks": [
+                self._check(patch_set, project, name_check(project.name, alone))
+                for project in patch_set.projects
+            ],
+        }
 
+    def _check(self, patch_set: PatchSet, project: TrackedProject, name: str) -> dict[str, Any]:
+        jobs, place = patch_set.jobs_of(project.name), self.tracker.settings.url
+        link = f"{place.rstrip('/')}/api/jobs/{jobs[0].job_id}" if place and jobs else None
+        return describe_check(
+            name=name,
+            jobs=jobs,
+            measured=self._measured(project, patch_set.commit, jobs),
+            review=project.review,
+            link=link,
+            may_rerun=patch_set.may_be_measured,
+        )
 
-def _measured(
-    tracker: Tracker, project: TrackedProject, commit: str | None, jobs: tuple[Job, ...]
-) -> Measured | None:
-    run = tracker.database.find_run(project.name, commit) if commit else None
-    if run is None:
-        return None
-    result = recall_result(tracker.database, run, tracker.settings.state)
-    footers = parse_footers(tracker.mirror(project.name).commit(run.commit).message)
-    return Measured(
-        result=result,
-        decision=decide(result, footers, project.review),
-        gain=read_gain(jobs[0].gain if jobs else None),
-    )
+    def _measured(
+        self, project: TrackedProject, commit: str | None, jobs: tuple[Job, ...]
+    ) -> Measured | None:
+        run = self.tracker.database.find_run(project.name, commit) if commit else None
+        if run is None:
+            return None
+        if run.run_id not in self._kept:
+            if len(self._kept) >= MOST_KEPT:
+                self._kept.clear()
+            self._kept[run.run_id] = self._decide(project, run)
+        result, decision = self._kept[run.run_id]
+        gain = read_gain(jobs[0].gain if jobs else None)
+        return Measured(result=result, decision=decision, gain=gain)
+
+    def _decide(self, project: TrackedProject, run: StoredRun) -> tuple[JobResult, Decision]:
+        """The run's result, of its tests the failed ones alone, and the decision on it."""
+        footers = parse_footers(mirror_of(self.tracker, run).commit(run.commit).message)
+        result = recall_result(self.tracker.database, run, self.tracker.settings.state)
+        failed = tuple(one for one in result.outcomes if one.status in FAILED)
+        return replace(result, outcomes=failed), decide(result, footers, project.review)
 
 
 def find_style(query: Mapping[str, str]) -> Callable[[Iterable[FileLines]], list[Any]]:

@@ -62,7 +62,7 @@ class LineReader:
         return self._kept[run.run_id]
 
     def _read(self, run: StoredRun) -> tuple[FileLines, ...]:
-        mirror = self.tracker.mirror(run.project)
+        mirror = mirror_of(self.tracker, run)
         parent = run.patch.parent if run.patch else _first_parent(mirror, run.commit)
         changes = mirror.diff(parent, run.commit).by_new if parent else None
         measured = [
@@ -92,6 +92,14 @@ class LineReader:
         cache = StatementCache(self.tracker.places(run.project).kept / "statements.sqlite")
         known = cache.load(key, wanted.values())
         return {path: known[blob] for path, blob in wanted.items() if blob in known}
+
+
+def mirror_of(tracker: Tracker, run: StoredRun) -> Mirror:
+    """The mirror with the run's commit; UnknownError where that is not there any more."""
+    mirror = tracker.mirror(run.project)
+    if not mirror.has(run.commit):
+        raise UnknownError(f"The mirror of {run.project} has no commit {run.commit[:10]}.")
+    return mirror
 
 
 def _first_parent(mirror: Mirror, sha: str) -> str | None:

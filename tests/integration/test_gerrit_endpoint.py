@@ -186,8 +186,12 @@ class LinesTest(EndpointCase):
 
     def test_what_cannot_be_known_any_more(self) -> None:
         snapshot, kept = self.measured.result.snapshot, self.measured.state / "kept"
-        cache = Tracker(self.settings, self.database, ignore).places("sample").kept
-        for path, words in ((snapshot, "is gone or damaged"), (cache, "is not kept")):
+        tracker = Tracker(self.settings, self.database, ignore)
+        for path, words in (
+            (snapshot, "is gone or damaged"),
+            (tracker.places("sample").kept, "is not kept"),
+            (tracker.mirror("sample").path, "has no commit"),
+        ):
             path.rename(kept)
             self.assertIn(words, self.ask(LINES, 404)["error"])
             if path.is_dir():
@@ -300,6 +304,14 @@ class CheckTest(EndpointCase):
         self.assertEqual("SUCCESS", summary["category"])
         self.assertIn("2 of 3 statements", summary["summary"])
         self.assertEqual((PATH, 21, 24), tuple(uncovered[k] for k in ("path", "first", "last")))
+
+    def test_a_mirror_that_is_gone(self) -> None:
+        mirror = Tracker(self.settings, self.database, ignore).mirror("sample").path
+        mirror.rename(self.measured.state / "away")
+        self.assertIn("has no commit", self.ask("/api/patch-set", 404)["error"])
+        shutil.rmtree(mirror)
+        (self.measured.state / "away").rename(mirror)
+        self.assertTrue(self.check()["results"])
 
     def test_only_from_pages_that_mean_it(self) -> None:
         before = len(self.jobs())
