@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 import socket
 import sys
@@ -23,6 +24,7 @@ from testtools import TestCase
 from covtrack.gerrit.dispatch import RECHECKED
 from covtrack.gerrit.values import ChangeInfo
 from tests.browser import Browser, Page
+from tests.full_gerrit import FullGerrit, count_marked, press, shown
 from tests.integration import test_serving
 from tests.sample_project import FILES
 from tests.typescript import check_types
@@ -102,14 +104,17 @@ class PluginCase(test_serving.ServeCase):
         text = self.config.read_text()
         self.config.write_text(text.replace('listen = "127.0.0.1:0"', where))
 
+    def print_plugin(self) -> str:
+        """What the command line prints."""
+        command = (sys.executable, "-P", "-m", "covtrack", "--config", self.config)
+        return check_command([*command, "gerrit-plugin"], cwd=ROOT).stdout
+
     def install(self) -> None:
         """As an administrator would: the file into the site's plugins/, the server restarted."""
-        command = (sys.executable, "-P", "-m", "covtrack", "--config", self.config)
-        printed = check_command([*command, "gerrit-plugin"], cwd=ROOT).stdout
         site = self.gerrit.site
         self.addCleanup((site / "plugins/covtrack.js").unlink)
         (site / "plugins").mkdir(exist_ok=True)
-        (site / "plugins/covtrack.js").write_text(printed)
+        (site / "plugins/covtrack.js").write_text(self.print_plugin())
         shutil.copytree(PAGE, site / "static", dirs_exist_ok=True)
         self.gerrit.restart()
 
@@ -145,7 +150,7 @@ class PageTest(PluginCase):
         self.check_plugin_as_served()
         page = self.browser.open(f"{self.gerrit.server.url}/static/index.html")
         shapes = dedent(FILES[PATH])
-        info = self.push("I" + "5" * 40, "Add twice", shapes=shapes + MORE)
+        info = self.push(f"I{secrets.token_hex(20)}", "Add twice", shapes=shapes + MORE)
         states = self.watch(page, info)
         running = [state for state in states if state["status"] == "RUNNING"]
         progress = {state["statusDescription"].split()[0] for state in running}
@@ -205,7 +210,7 @@ class PageTest(PluginCase):
         self.start()
         self.wait(lambda: "HTTP on" in (self.folder / "serve.log").read_text())
         page = self.browser.open(f"{self.gerrit.server.url}/static/index.html")
-        info = self.push("I" + "6" * 40, "Unseen", shapes=dedent(FILES[PATH]) + MORE)
+        info = self.push(f"I{secrets.token_hex(20)}", "Unseen", shapes=dedent(FILES[PATH]) + MORE)
         nothing = {"responseCode": "OK", "runs": []}
         self.assertEqual(nothing, self.show_checks(page, info, repo="other"))
         self.kill()
@@ -217,3 +222,40 @@ class PageTest(PluginCase):
         told = self.show_checks(page, info)
         self.assertEqual("ERROR", told["responseCode"])
         self.assertIn("covtrack", told["errorMessage"])
+
+
+class FullGerritTest(PluginCase):
+    """The same on Gerrit's own web interface, where the environment names a server that has it."""
+
+    full: FullGerrit
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        TestCase.setUpClass()
+        cls.gerrit = cls.full = FullGerrit()
+        cls.gerrit.grant_label("Coverage")
+
+    def write_settings(self) -> None:
+        super().write_settings()
+        kept = [line for line in self.config.read_text().splitlines() if line[:3] != "ssh"]
+        self.config.write_text("\n".join(kept))
+
+    def install(self) -> None:
+        self.full.install(self.print_plugin())
+
+    def test_checks_lines_and_rerun(self) -> None:
+        self.start()
+        self.wait(lambda: "HTTP on" in (self.folder / "serve.log").read_text())
+        info = self.push(
+            f"I{secrets.token_hex(20)}", "Add twice", shapes=dedent(FILES[PATH]) + MORE
+        )
+        self.wait_for_verdicts(info)
+        page = self.browser.open(self.full.login())
+        page.go(self.full.page_of(self.project, info.number) + "?tab=checks")
+        self.wait(lambda: "Patch: 80.00 %, 4 of 5 statements" in shown(page))
+        self.wait(lambda: press(page, "Rerun"))
+        self.wait(lambda: self.jobs()[0].reason == RECHECKED)
+        page.go(self.full.page_of(self.project, info.number, "1", PATH))
+        self.wait(lambda: count_marked(page, RAN) and count_marked(page, NOT))
+        if picture := os.environ.get("COVTRACK_TEST_PICTURE"):
+            page.take_picture(Path(picture))
