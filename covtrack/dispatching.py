@@ -1,4 +1,7 @@
-"""Acts on the inbox: each event's actions and its mark as handled are one transaction."""
+"""Acts on the inbox: each event's actions and its mark as handled are one transaction.
+
+What a person asks for on a page (a recheck) is acted on the same way.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,12 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection
 
-from covtrack.gerrit.dispatch import Actions, dispatch
+from covtrack.gerrit.dispatch import RECHECKED, Actions, dispatch
 from covtrack.gerrit.events import Event, EventKind
 from covtrack.settings import TrackedProject
 from covtrack.store import inbox, queueing
 from covtrack.store.database import Database
-from covtrack.store.queued import JobState, Received
+from covtrack.store.queued import JobState, KnownChange, Received
 
 BATCH = 200
 
@@ -59,3 +62,30 @@ def apply_actions(
         queueing.end_jobs(connection, server, event.change, JobState.SUPERSEDED, now, below=below)
     for job in actions.jobs:
         queueing.put_job(connection, job, now)
+
+
+def recheck(database: Database, change: KnownChange, projects: Iterable[TrackedProject]) -> bool:
+    """Measure the newest patch set again, as the comment asks for it; whether a job was queued.
+
+    None is where one of the same patch set is alive, or the change is closed or hidden.
+    """
+    known = tuple(projects)
+    return database.write(lambda connection: _recheck(connection, change, known))
+
+
+def _recheck(
+    connection: Connection, change: KnownChange, projects: tuple[TrackedProject, ...]
+) -> bool:
+    now = datetime.now(UTC)
+    event = Event(
+        kind=EventKind.COMMENT,
+        project=change.project,
+        branch=change.branch,
+        change=change.change,
+        patch_set=change.patch_set,
+        comment=RECHECKED,
+    )
+    known = inbox.read_change(connection, change.server, change.change)
+    jobs = dispatch(change.server, event, known, projects).jobs
+    queued = [queueing.put_job(connection, job, now) for job in jobs]
+    return any(job is not None for job in queued)

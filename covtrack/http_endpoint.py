@@ -17,19 +17,25 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.middleware.cors import CORSMiddleware
 
 from covtrack.gerrit.events import parse_event
 from covtrack.gerrit.listener import ServerListener
+from covtrack.gerrit.patch_sets import UnknownError
+from covtrack.gerrit_endpoint import RERUN_HEADER, gerrit_routes, origins_of
+from covtrack.settings import Settings
 from covtrack.store import queueing
 from covtrack.store.database import Database
 from covtrack.store.queued import Job
-from venv_builder.errors import CovtrackError
+from venv_builder.errors import CovtrackError, UsageError
 
 LARGEST_BODY = 4 * 2**20
 MOST_JOBS = 200
 
 
-def create_app(database: Database, listeners: Sequence[ServerListener]) -> FastAPI:
+def create_app(
+    settings: Settings, database: Database, listeners: Sequence[ServerListener]
+) -> FastAPI:
     """The application; errors are JSON objects with one sentence under `error`."""
     app = FastAPI(title="covtrack", docs_url=None, redoc_url=None, openapi_url=None)
     by_name = {listener.server.name: listener for listener in listeners}
@@ -62,9 +68,16 @@ def create_app(database: Database, listeners: Sequence[ServerListener]) -> FastA
             raise HTTPException(404, f"There is no job {job_id}.")
         return describe_job(job)
 
+    app.include_router(gerrit_routes(settings, database))
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=origins_of(settings),
+        allow_methods=("GET", "POST"),
+        allow_headers=(RERUN_HEADER,),
+    )
     app.add_exception_handler(StarletteHTTPException, _tell)
     app.add_exception_handler(RequestValidationError, _tell_mistake)
-    app.add_exception_handler(CovtrackError, _tell_unavailable)
+    app.add_exception_handler(CovtrackError, _tell_error)
     return app
 
 
@@ -127,5 +140,8 @@ def _tell_mistake(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": f"{request.url.path} is no address here."}, status_code=400)
 
 
-def _tell_unavailable(request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": str(error)}, status_code=503)
+def _tell_error(request: Request, error: Exception) -> Response:
+    status = (
+        404 if isinstance(error, UnknownError) else 400 if isinstance(error, UsageError) else 503
+    )
+    return JSONResponse({"error": str(error)}, status_code=status)

@@ -1,4 +1,4 @@
-"""The commands of the server side: serve, listen, work."""
+"""The commands of the server side: serve, listen, work, doctor, gerrit-plugin."""
 
 from __future__ import annotations
 
@@ -73,6 +73,16 @@ def work(chosen: Chosen, job_id: int) -> None:
         complete = do_job(tracker, database, job_id)
     if not complete:
         sys.exit(InfrastructureError.exit_status)
+
+
+@cli.command()
+@click.option("--url", help="Where browsers find covtrack; default: `url` of covtrack.toml.")
+@click.pass_obj
+def gerrit_plugin(chosen: Chosen, url: str | None) -> None:
+    """Print the plugin for Gerrit's pages: the file plugins/covtrack.js of a Gerrit site."""
+    from covtrack.gerrit.js_plugin import render_plugin
+
+    click.echo(render_plugin(url or chosen.settings.url or ""), nl=False)
 
 
 @cli.command()

@@ -94,7 +94,7 @@ class Service:
 
         from covtrack.http_endpoint import create_app
 
-        app = create_app(self.database, self.listeners)
+        app = create_app(self.settings, self.database, self.listeners)
         endpoint = listening_socket(self.settings.listen)
         config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off")
         server = uvicorn.Server(config)

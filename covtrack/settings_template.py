@@ -11,7 +11,7 @@ TEMPLATE = """\
 # database = "sqlite:////var/lib/covtrack/covtrack.sqlite"
 # database = "postgresql://covtrack@db.example.org/covtrack"
 
-# Where covtrack's own pages are seen from outside, for links in what it posts.
+# Where browsers find `covtrack serve`, for links in what it posts and for its plugin in Gerrit.
 # url = "https://covtrack.example.org"
 
 # Where `covtrack serve` listens (webhooks, coverage for Gerrit's pages, health), and how many

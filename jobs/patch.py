@@ -51,7 +51,7 @@ def find_patch(
         change = diff.by_new.get(file.path)
         if change is None or file.vendored:
             continue
-        if _is_opaque(change):
+        if is_opaque(change):
             opaque.append(file.path)
             continue
         touched = touched_statements(change.lines or LineMap(), parsed[file.path])
@@ -62,7 +62,8 @@ def find_patch(
     return Patch(statements=statements, covered=covered, gaps=tuple(gaps), opaque=tuple(opaque))
 
 
-def _is_opaque(change: FileChange) -> bool:
+def is_opaque(change: FileChange) -> bool:
+    """Whether git shows no lines of the file's change."""
     return change.lines is None and change.old_blob != change.new_blob
 
 

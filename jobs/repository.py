@@ -46,13 +46,14 @@ HOOK_VARIABLES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Commit:
-    """A commit: full sha, tree sha, first line of its message, committer date in UTC."""
+    """A commit: shas, its message and the first line of it, committer date in UTC."""
 
     sha: str
     tree: str
     parents: tuple[str, ...]
     subject: str
     committed_at: datetime
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,15 +189,15 @@ class Mirror:
 
     def commit(self, sha: str) -> Commit:
         """What the commit says of itself."""
-        fields = self._run("show", "-s", "--format=%H%x00%T%x00%P%x00%ct%x00%s", sha)
-        full, tree, parents, seconds, subject = fields.rstrip("\n").split("\0")
-        when = datetime.fromtimestamp(int(seconds), UTC)
+        fields = self._run("show", "-s", "--format=%H%x00%T%x00%P%x00%ct%x00%s%x00%B", sha)
+        full, tree, parents, seconds, subject, message = fields.rstrip("\n").split("\0", 5)
         return Commit(
             sha=full,
             tree=tree,
             parents=tuple(parents.split()),
             subject=subject,
-            committed_at=when,
+            committed_at=datetime.fromtimestamp(int(seconds), UTC),
+            message=message,
         )
 
     def first_parents(self, sha: str, count: int) -> tuple[str, ...]:

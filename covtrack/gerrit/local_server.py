@@ -147,6 +147,11 @@ class LocalGerrit:
             password_env=PASSWORD_VARIABLE,
         )
 
+    @property
+    def site(self) -> Path:
+        """The folder that Gerrit calls its site; absent before the first start."""
+        return self._site
+
     def __enter__(self) -> Self:
         try:
             self.start()

@@ -165,21 +165,22 @@ def _words(material: Material, left_out: int) -> dict[str, Any]:
     remark = f"{count(left_out, 'more uncovered range')} not commented on." if left_out else ""
     return {
         "patch": describe_patch(result),
-        "project": _describe_project(result),
-        "prospect": _describe_gain(material.prospect),
-        "tests": _describe_tests(result),
+        "project": describe_project(result),
+        "prospect": describe_gain(material.prospect),
+        "tests": describe_tests(result),
         "remark": remark,
-        "failed": _describe_failed(result),
+        "failed": describe_failed(result),
         "link": clean(material.link or ""),
         "sentences": [clean(sentence) for sentence in material.decision.sentences],
-        "faults": _describe_faults(result.faults),
+        "faults": describe_faults(result.faults),
         "statements": patch.statements if patch else None,
         "covered": patch.covered if patch else None,
         "patch_set": material.patch_set,
     }
 
 
-def _describe_project(result: JobResult) -> str:
+def describe_project(result: JobResult) -> str:
+    """The project's coverage before and now, in words."""
     now = result.measurement.total
     if result.before is None:
         return f"{format_share(now)}, {now.covered} of {count(now.statements, 'statement')}"
@@ -191,7 +192,8 @@ def _describe_project(result: JobResult) -> str:
     )
 
 
-def _describe_gain(gain: Gain | None) -> str:
+def describe_gain(gain: Gain | None) -> str:
+    """The branch with all open changes, in words; empty where that says nothing new."""
     if gain is None or gain.open_changes < 2:
         return ""
     return (
@@ -200,7 +202,8 @@ def _describe_gain(gain: Gain | None) -> str:
     )
 
 
-def _describe_tests(result: JobResult) -> str:
+def describe_tests(result: JobResult) -> str:
+    """How many tests ran and were carried, and from where, in words."""
     tests = result.tests
     ran = (
         f"{tests.run} run ({tests.passed} passed, {tests.failed} failed, {tests.skipped} skipped)"
@@ -215,14 +218,16 @@ def _describe_tests(result: JobResult) -> str:
     return f"{ran}, {tests.carried} carried: {told}{more}"
 
 
-def _describe_failed(result: JobResult) -> str:
+def describe_failed(result: JobResult) -> str:
+    """The first failed tests by name, and how many more; empty if none failed."""
     found = [outcome.test for outcome in result.outcomes if outcome.status in FAILED]
     named = ", ".join(clean(test)[:LONGEST_NAME] for test in found[:MOST_FAILED])
     more = len(found) - MOST_FAILED
     return f"{named} and {more} more" if more > 0 else named
 
 
-def _describe_faults(faults: Sequence[Fault]) -> list[str]:
+def describe_faults(faults: Sequence[Fault]) -> list[str]:
+    """A clean sentence for each of the first faults, and how many more."""
     told = []
     for fault in faults[:MOST_FAULTS]:
         blame = ", not the change's doing" if fault.kind in NOT_ITS_DOING else ""
@@ -260,7 +265,7 @@ def _comments(
 ) -> tuple[dict[str, tuple[LineComment, ...]], int]:
     """Comments by path, and how many ranges were left out for their number."""
     patch, touched = material.result.patch, material.touched
-    if patch is None or touched is None or _may_hide_coverage(material.result):
+    if patch is None or touched is None or may_hide_coverage(material.result):
         return {}, 0
     found = [
         (part.path, LineComment(first=first, last=last, message=_comment(part)))
@@ -276,7 +281,7 @@ def _comments(
     return kept, max(0, len(found) - room)
 
 
-def _may_hide_coverage(result: JobResult) -> bool:
+def may_hide_coverage(result: JobResult) -> bool:
     """Whether lines may lack coverage for reasons that are not the change's."""
     return not result.complete or any(fault.kind in NOT_ITS_DOING for fault in result.faults)
 
