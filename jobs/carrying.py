@@ -135,6 +135,7 @@ def _find_dropped(
         left=tests.keys(),
         loaded={name for worker in ran.workers for name in worker.tests} | selection.gone,
         imports=selection.imports | moved,
+        reached=selection.reached,
     )
     if not (dropped or selection.imports or moved):
         return dropped

@@ -6,11 +6,12 @@ run, and says so.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
 from importlib.metadata import Distribution, distributions
+from itertools import chain
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -67,6 +68,8 @@ def choose_tests(
         changed = request.mirror.changed_names(request.base.commit, request.commit.sha)
         return select_changed(ground.modules, changed, measured, ())
     why = _why_all(request.base, ground, counting)
+    if why is None and request.select is Select.CHANGED:
+        why = _changed_entry_points(request.base, ground)
     if why:
         return select_all(ground.modules, measured, why, note=True)
     with closing(Footprints(request.base.snapshot)) as footprints:
@@ -74,9 +77,14 @@ def choose_tests(
         reached = question.reached()
         if request.select is not Select.CHANGED:
             modules = {test: record.module for test, record in known.items()}
-            selection = select_affected(ground.modules, modules, reached)
+            selection = select_affected(
+                ground.modules, modules, reached, other_tests=question.changes_tests()
+            )
+            if question.unbounded:
+                note = f"{_changed_entry_points(request.base, ground)} All tests are affected."
+                selection = replace(selection, notes=(note,))
             if request.select is Select.AFFECTED and is_worth_sparing(selection, known):
-                selection = replace(selection, bounds=question.bounds(selection, reached))
+                selection = replace(selection, bounds=question.bounds(selection))
             return selection
     changed = request.mirror.changed_names(request.base.commit, request.commit.sha)
     return select_changed(ground.modules, changed, measured, reached.imports)
@@ -86,6 +94,21 @@ def is_worth_sparing(selection: Selection, known: Mapping[str, TestRecord]) -> b
     """Whether the affected tests took long enough that to choose among them can pay."""
     chosen = (known[test].seconds for test in selection.reasons if test in known)
     return sum(chosen) > WORTH_SPARING
+
+
+def _one_of_each_class(tests: Iterable[str], known: Mapping[str, TestRecord]) -> Collection[str]:
+    """The quickest test of each class: enough to run the fixtures around them all."""
+    quickest: dict[str, str] = {}
+    for test in sorted(tests, key=lambda test: (known[test].seconds, test)):
+        quickest.setdefault(test.partition("(")[0].rpartition(".")[0], test)
+    return quickest.values()
+
+
+def _changed_entry_points(base: Base, ground: Ground) -> str | None:
+    """A sentence if the entry points differ: through them any test may reach anything."""
+    before = read_circumstances(base.snapshot)
+    same = before is not None and before.entry_points == ground.circumstances.entry_points
+    return None if same else "The project's entry points differ from the base's."
 
 
 def _why_all(base: Base, ground: Ground, counting: Collection[str]) -> str | None:
@@ -100,8 +123,6 @@ def _why_all(base: Base, ground: Ground, counting: Collection[str]) -> str | Non
         return "The coverage settings count files that did not count in the base."
     if before.variables != ground.circumstances.variables:
         return "The variables that the tests run under differ from the base's."
-    if before.entry_points != ground.circumstances.entry_points:
-        return "The project's entry points differ from the base's."
     return None
 
 
@@ -132,12 +153,17 @@ class _Question:
             self.differences,
             self.tree,
             self.uses,
-            contexts=self.touching,
+            contexts={**self.touching, **self.unbounded},
             modules={
                 **_names_come_and_gone(ground.diff, before, after, ground.top_dirs),
                 **_changed_distributions(self.base, ground, before.dependencies, self.footprints),
             },
         )
+
+    def changes_tests(self) -> bool:
+        """Whether a file of tests, or of what only they use, is another one."""
+        paths = {path for d in self.differences for path in (d.old, d.new) if path}
+        return any(map(self.ground.is_test_file, paths))
 
     @cached_property
     def differences(self) -> tuple[FileDifference, ...]:
@@ -145,10 +171,17 @@ class _Question:
         return tuple(differences(self.ground.diff, before, after))
 
     @cached_property
+    def unbounded(self) -> Mapping[str, str]:
+        """All tests, where the entry points differ."""
+        sentence = _changed_entry_points(self.base, self.ground)
+        why = sentence and f"{sentence[0].lower()}{sentence[1:].rstrip('.')}"
+        return dict.fromkeys(self.known, why) if why else {}
+
+    @cached_property
     def touching(self) -> Mapping[str, str]:
         return dict(_touched_files(self.ground.diff, self.footprints))
 
-    def bounds(self, selection: Selection, reached: Reached) -> Bounds:
+    def bounds(self, selection: Selection) -> Bounds:
         """What may be spared of the selection's affected tests."""
         affected = selection.reasons.keys() & self.known.keys()
         asked = dict(self.uses.asked)
@@ -158,22 +191,22 @@ class _Question:
             for path in measured
             for context, bits in self.footprints.rows(path)
         )
+        modules = ((test, self.known[test].module, 1) for test in self.unbounded)
         return Bounds(
-            forced=frozenset(self._forced(reached)) & affected,
-            ways=number_ways(affected, rows),
+            forced=frozenset(self._forced(selection)) & affected,
+            ways=number_ways(affected, chain(rows, modules)),
             doubts=tuple(self._doubts()),
         )
 
-    def _forced(self, reached: Reached) -> Iterator[str]:
+    def _forced(self, selection: Selection) -> Iterator[str]:
         """Tests that changed themselves, opened what changed, or rest on a reached fixture."""
         modules = {test: record.module for test, record in self.known.items()}
         yield from self.touching
         for difference in self.differences:
             if difference.old and self.ground.is_test_file(difference.old):
                 yield from self._changed_tests(difference.old, difference)
-        for context in reached.contexts:
-            if context not in self.known:
-                yield from tests_around(context, modules)
+        for context in selection.reached:
+            yield from _one_of_each_class(tests_around(context, modules), self.known)
 
     def _changed_tests(self, path: str, difference: FileDifference) -> Iterator[str]:
         """Tests whose own function changed, wherever its class is inherited."""

@@ -16,7 +16,9 @@ from jobs.measure import Arc
 from jobs.statements import Parsed
 from jobs.suite import FIXTURES, fixture_owner
 
-AROUND_TESTS = frozenset({*FIXTURES, "fixtures", "load_tests"})
+AROUND_TESTS = frozenset({*FIXTURES, "load_tests"})
+# What runs between a module's tests is many things, each around some of them.
+BETWEEN_TESTS = "fixtures"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,21 +111,25 @@ def contexts_to_drop(
     left: Collection[str],
     loaded: Collection[str],
     imports: Collection[str],
+    reached: Collection[str] = (),
 ) -> frozenset[str]:
     """Contexts whose rows are not carried.
 
     Those of tests that `ran` again or are `gone` (ids); of fixtures around one that ran, or around
     none of the tests that are `left`; of the modules `loaded` now, as far as loading goes; of
-    `imports` (files) that are measured anew or are no longer imported.
+    `imports` (files) that are measured anew or are no longer imported. What runs between tests is
+    carried beside what ran of it now, unless the change has `reached` it (a context).
     """
     around = {prefix for test in ran for prefix in _prefixes(test)}
     lost = {prefix for test in gone for prefix in _prefixes(test)}
-    around |= lost - {prefix for test in left for prefix in _prefixes(test)} if lost else set()
+    lost_alone = lost - {prefix for test in left for prefix in _prefixes(test)} if lost else set()
     names = {*ran, *gone}
+    names |= {c for c in reached if c.endswith(f":{BETWEEN_TESTS}")}
+    names |= {f"{owner}:{BETWEEN_TESTS}" for owner in lost_alone}
     return frozenset(
         context
         for context in contexts
-        if context in names or _is_dropped(context, around, loaded, imports)
+        if context in names or _is_dropped(context, around | lost_alone, loaded, imports)
     )
 
 

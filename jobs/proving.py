@@ -16,7 +16,7 @@ from jobs.measure import covered_statements, missing_branches
 from jobs.merge import contexts_to_drop
 from jobs.rows import RowReader, Rows
 from jobs.runner import WorkerResult
-from jobs.selection import Selection, find_reached_tests, narrow, together
+from jobs.selection import Selection, find_reached_tests, narrow
 from jobs.snapshot import has_arcs, read_contexts
 from jobs.sufficient import Bits, Candidate, Doubt, choose_first, choose_more, subtract, unite
 
@@ -34,7 +34,7 @@ def run_tests(execution: Execution, selection: Selection) -> tuple[Selection, Ra
     only = execution.request.only
     if not selection.carry or only is not None or execution.request.append:
         if only is not None and selection.carry:
-            selection = narrow(selection, modules, together(only, modules))
+            selection = narrow(selection, modules, only)
         execution.run(selection)
         return selection, execution.ran()
     proof = Proof(execution, selection, modules)
@@ -42,7 +42,8 @@ def run_tests(execution: Execution, selection: Selection) -> tuple[Selection, Ra
     begin = narrow(selection, modules, chosen) if chosen != proof.affected else selection
     results = execution.run(begin)
     while all(result.finished for result in results):
-        tests = proof.more(chosen, results) - chosen
+        chosen |= proof.take(results)
+        tests = proof.more(chosen) - chosen
         if not tests:
             break
         chosen |= tests
@@ -99,35 +100,36 @@ class Proof:
             return self.affected
         safe = unite(self._carried(self._dropped((), frozenset())))
         forced = self.bounds.forced
-        chosen = together(choose_first(self.candidates, forced, safe), self.modules)
+        chosen = choose_first(self.candidates, forced, safe)
         known = self.execution.known
         whole = sum(known[test].seconds for test in self.affected)
         part = sum(known[test].seconds for test in chosen)
         return self.affected if part > WORTH_CHOOSING * whole else chosen
 
-    def more(self, chosen: frozenset[str], results: Sequence[WorkerResult]) -> frozenset[str]:
-        """What has to run beside the `chosen`, whose newest run left the results."""
+    def take(self, results: Sequence[WorkerResult]) -> frozenset[str]:
+        """Take in what a round left; the known tests that ran until now, asked for or not."""
         self.rounds += 1
-        if not (self.earlier | self.affected) - chosen:
-            return frozenset()
+        self.ran = self.execution.ran_so_far()
         for path in (path for result in results for path in result.data):
             for context, row in self.reader.read(path, {}).items():
                 self.fresh[context] = unite([self.fresh.get(context, {}), row])
-        self.ran = self.execution.ran_so_far()
-        if not self._may_lack(chosen):
+        return frozenset(o.test for o in self.ran.outcomes if o.test in self.modules)
+
+    def more(self, chosen: frozenset[str]) -> frozenset[str]:
+        """What has to run beside the `chosen`, which ran."""
+        if not (self.earlier | self.affected) - chosen or not self._may_lack(chosen):
             return frozenset()
         ran = {outcome.test for outcome in self.ran.outcomes}
         dropped = self._dropped(ran, chosen)
         proven = unite([*self._carried(dropped), *self.fresh.values()])
         spared = {test: c for test, c in self.candidates.items() if test not in {*ran, *chosen}}
-        tests = choose_more(
+        return choose_more(
             spared,
             proven,
             doubtful=[doubt for doubt in self.bounds.doubts if self._is_open(doubt, proven)],
             groups=set(self._surprised()),
             exhaust=self.rounds > 1,
         )
-        return together(tests, self.modules)
 
     def part(self, tests: frozenset[str]) -> Selection:
         """The selection of a later round: just those tests, of what ran before nothing."""
@@ -175,6 +177,7 @@ class Proof:
             left=known.keys() - gone,
             loaded=modules | self.selection.gone,
             imports=self.selection.imports,
+            reached=self.selection.reached,
         )
 
     def _carried(self, dropped: Collection[str]) -> Iterator[Bits]:

@@ -5,11 +5,12 @@ Pure.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from jobs.affected import Reached
 from jobs.bounds import Bounds
+from jobs.merge import BETWEEN_TESTS
 from jobs.suite import FIXTURES, TestModule
 
 
@@ -21,7 +22,8 @@ class Selection:
     modules that are no more. `imports` are files whose import may do something else now;
     `reasons` say of tests and modules why they run. `loaded` are names of modules that are loaded
     for tests which are not known yet. `spared` are tests that would run for a reason, but whose
-    lines others prove; `bounds` tell which may be.
+    lines others prove; `bounds` tell which may be. `reached` are fixtures' contexts that the
+    change reaches.
     """
 
     run: tuple[TestModule, ...]
@@ -34,6 +36,7 @@ class Selection:
     loaded: frozenset[str] = frozenset()
     spared: frozenset[str] = frozenset()
     bounds: Bounds | None = None
+    reached: frozenset[str] = frozenset()
 
     def reason(self, test: str, module: str) -> str:
         """Why a test ran."""
@@ -67,16 +70,22 @@ def select_changed(
         gone=frozenset(measured) - {module.name for module in modules},
         imports=frozenset(imports),
         reasons={module.name: f"{path} changed" for module, path in run.items()},
+        reached=frozenset(f"{module.name}:{BETWEEN_TESTS}" for module in run),
     )
 
 
 def select_affected(
-    modules: Sequence[TestModule], known: Mapping[str, str], reached: Reached
+    modules: Sequence[TestModule],
+    known: Mapping[str, str],
+    reached: Reached,
+    *,
+    other_tests: bool = False,
 ) -> Selection:
     """The tests that a change reaches, and those that are new.
 
     `known` maps the base's tests to their modules' names. Modules that may hold other tests now
-    are loaded, and what is not known of them runs.
+    are loaded, and what is not known of them runs. With `other_tests`, tests may ask for other
+    fixtures now: what ran between the tests of a module that runs is not carried.
     """
     reasons = {
         test: why
@@ -100,7 +109,22 @@ def select_affected(
         imports=frozenset(reached.imports),
         reasons=reasons,
         loaded=frozenset(for_new),
+        reached=frozenset(
+            {
+                *_reached_fixtures(reached.contexts.keys() - known.keys()),
+                *(f"{name}:{BETWEEN_TESTS}" for name in loaded if other_tests),
+            }
+        ),
     )
+
+
+def _reached_fixtures(contexts: Iterable[str]) -> Iterator[str]:
+    """The contexts of fixtures, and of what runs between tests that may be others now."""
+    for context in contexts:
+        yield context
+        owner, colon, fixture = context.rpartition(":")
+        if colon and fixture == "load_tests":
+            yield f"{owner}:{BETWEEN_TESTS}"
 
 
 def find_reached_tests(selection: Selection, known: Mapping[str, str]) -> frozenset[str]:
@@ -119,12 +143,6 @@ def narrow(selection: Selection, known: Mapping[str, str], tests: Collection[str
         run=tuple(module for module in selection.run if module.name in loaded),
         skip=frozenset(_to_skip(known, tests, loaded)),
     )
-
-
-def together(tests: Collection[str], known: Iterable[str]) -> frozenset[str]:
-    """The tests, and the known ones that loading does not tell apart from them: scenarios."""
-    plain = {test.partition("(")[0] for test in tests}
-    return frozenset(test for test in known if test.partition("(")[0] in plain)
 
 
 def tests_around(context: str, known: Mapping[str, str]) -> Iterable[str]:

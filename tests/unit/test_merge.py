@@ -258,8 +258,15 @@ CONTEXTS = (
 
 class ContextsToDropTest(TestCase):
     def test_a_test_that_ran_goes_with_the_fixtures_around_it(self) -> None:
-        around = {"p.a.T:setUpClass", "p.a:setUpModule", "p.a:fixtures"}
+        around = {"p.a.T:setUpClass", "p.a:setUpModule"}
         self.assertEqual({"p.a.T.test", *around}, drop(CONTEXTS, ran=["p.a.T.test"]) - LOADING)
+
+    def test_what_runs_between_tests_stays_until_it_is_reached_or_alone(self) -> None:
+        between = "p.a:fixtures"
+        self.assertNotIn(between, drop(CONTEXTS, ran=["p.a.T.test"]))
+        self.assertIn(between, drop(CONTEXTS, ran=["p.a.T.test"], reached=[between]))
+        self.assertIn(between, drop(CONTEXTS, gone=["p.a.T.test"]))
+        self.assertNotIn(between, drop(CONTEXTS, gone=["p.a.T.test"], left=["p.a.T.other"]))
 
     def test_a_scenario_goes_alone_with_its_fixtures(self) -> None:
         dropped = drop(CONTEXTS, ran=["p.a.T.test(x)"])
