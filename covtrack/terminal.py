@@ -30,6 +30,8 @@ TITLES = {
     "faults": "Looking at failures",
     "merge": "Merging",
     "measure": "Measuring",
+    "mirror": "Mirroring",
+    "push": "Pushing",
 }
 
 
