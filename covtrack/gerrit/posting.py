@@ -34,6 +34,7 @@ from covtrack.tracking import Tracker
 from jobs.results import Counts, JobResult
 from venv_builder.errors import CovtrackError
 
+MOST_NOT_FOUND = 6
 FIRST_DELAY, LONGEST_DELAY = 5.0, 300.0
 
 
@@ -62,7 +63,7 @@ class Poster:
             try:
                 self._post(job)
             except NotFound as error:
-                self._note(job, VerdictState.OBSOLETE, str(error))
+                self._not_found(job, str(error))
             except GerritError as error:
                 self._later(job, str(error))
             except CovtrackError as error:
@@ -165,6 +166,13 @@ class Poster:
             )
         )
         return sum(one.verdict is VerdictState.POSTED for one in found)
+
+    def _not_found(self, job: Job, sentence: str) -> None:
+        """A server that crashed may have lost its index of the newest changes for a while."""
+        if job.verdict_attempts < MOST_NOT_FOUND:
+            self._later(job, sentence)
+        else:
+            self._note(job, VerdictState.OBSOLETE, sentence)
 
     def _later(self, job: Job, sentence: str) -> None:
         attempts = min(job.verdict_attempts + 1, 20)

@@ -109,13 +109,11 @@ class ReplicaTest(MirrorCase):
         self.replica.sync(self.url)
         before = dict(self.replica.refs())
         moved = self.folder / "moved"
-        for begin in (lambda: bare(moved), lambda: str(ScratchRepository(moved).root)):
-            shutil.rmtree(moved, ignore_errors=True)
-            url = begin()
+        for url in (bare(moved), str(ScratchRepository(self.folder / "again").root)):
             error = self.assertRaises(InfrastructureError, self.replica.sync, url)
             self.assertIn("not those that were mirrored", str(error))
             self.assertEqual(before, dict(self.replica.refs()))
-        ScratchRepository(moved).commit({}, "Initial empty repository")
+        ScratchRepository(self.folder / "again").commit({}, "Initial empty repository")
         self.replica.fetch(url)
         self.assertEqual(before, dict(self.replica.refs()))
         self.assertEqual(4, len(self.replica.lost()))
