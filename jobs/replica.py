@@ -211,8 +211,12 @@ class Replica(Mirror):
         return not any(self.merge_base(one, other) for one in old for other in new)
 
     def _tidy(self) -> None:
-        """Pack refs, and packs where they are many: a mirror has no automatic gc."""
+        """Pack refs, and packs where they are many: a mirror has no automatic gc.
+
+        The commit graph spares each later fetch the reading of every review's commit.
+        """
         self._run("pack-refs", "--all")
+        self._run("commit-graph", "write", "--reachable", "--split")
         packs = sum(1 for _ in (self.path / "objects/pack").glob("*.pack"))
         if packs > MOST_PACKS:
             self._run("repack", "-d", "-q", "--geometric=2")
