@@ -86,10 +86,10 @@ def read_watermark(connection: Connection, server: str) -> int | None:
     return connection.execute(found).scalar()
 
 
-def put_watermark(connection: Connection, server: str, at: int) -> None:
-    """Move the watermark; it never goes back."""
+def put_watermark(connection: Connection, server: str, at: int, *, back: bool = False) -> None:
+    """Move the watermark; it goes back only with `back`."""
     statement = _upsert(connection, watermarks).values(server=server, at=at)
-    later = watermarks.c.at < at
+    later = None if back else watermarks.c.at < at
     connection.execute(
         statement.on_conflict_do_update(index_elements=["server"], set_={"at": at}, where=later)
     )
