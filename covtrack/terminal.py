@@ -32,6 +32,7 @@ TITLES = {
     "measure": "Measuring",
     "mirror": "Mirroring",
     "push": "Pushing",
+    "gerrit": "Gerrit",
 }
 
 

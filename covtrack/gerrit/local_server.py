@@ -147,6 +147,11 @@ class LocalGerrit:
             password_env=PASSWORD_VARIABLE,
         )
 
+    @property
+    def version(self) -> str:
+        """The release that it is; the server itself says "(dev)"."""
+        return _gerrit_version(_java_release())
+
     def __enter__(self) -> Self:
         try:
             self.start()
