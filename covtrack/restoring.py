@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from jobs.addresses import without_password
 from jobs.replica import Pushed, RefKind, Replica
@@ -50,7 +51,7 @@ def restore(replica: Replica, url: str, listener: Listener, *, changes: bool = F
         )
     theirs = replica.refs_of(url)
     check_empty(replica, url, ours, theirs)
-    on_gerrit = CONFIG in theirs
+    on_gerrit = CONFIG in theirs and not is_local(url)
     pushed: list[Pushed] = []
     left: dict[RefKind, int] = {}
     stages = Stages(listener)
@@ -62,6 +63,11 @@ def restore(replica: Replica, url: str, listener: Listener, *, changes: bool = F
             with stages.stage("push", f"{count} refs/{kind.value}"):
                 pushed += replica.push(url, kind, *_options(kind, on_gerrit))
     return Restored(url=url, pushed=tuple(pushed), left=left, on_gerrit=on_gerrit)
+
+
+def is_local(url: str) -> bool:
+    """Whether git itself writes to the target, on this machine's disk; no server is asked."""
+    return url.startswith("file://") or Path(url).is_dir()
 
 
 def _options(kind: RefKind, on_gerrit: bool) -> tuple[str, ...]:

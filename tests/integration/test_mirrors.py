@@ -310,11 +310,30 @@ class GerritMirrorTest(MirrorCase):
             restored = restore(replica, url, ignore, changes=True)
             self.assertTrue(restored.complete, tell(restored))
             self.assertEqual(dict(replica.refs()), dict(replica.refs_of(url)))
-            gerrit.request("POST", "projects/back/index.changes", {})
-            client, deadline = GerritClient(gerrit.server), monotonic() + 30
-            while not (changes := client.changes("project:back")) and monotonic() < deadline:
-                sleep(0.1)
-            self.assertEqual([self.change_id], [change.change_id for change in changes])
+            self.assertEqual([self.change_id], change_ids(gerrit, "back"))
+
+    def test_into_the_site_of_a_gerrit_that_is_stopped(self) -> None:
+        server = self.settings.gerrit["real"]
+        (one,) = beside(self.settings, server, [self.project])
+        replica = one.open()
+        replica.sync(one.url)
+        gerrit = RealGerrit(self.folder / "other")
+        with gerrit:
+            gerrit.create_project("back")
+            gerrit.stop()
+            url = str(self.folder / "other/gerrit/site/git/back.git")
+            self.assertTrue(restore(replica, url, ignore).complete)
+            gerrit.start()
+            self.assertEqual([self.change_id], change_ids(gerrit, "back"))
+
+
+def change_ids(gerrit: RealGerrit, project: str) -> list[str]:
+    """The project's changes, once Gerrit has put them into its index."""
+    gerrit.request("POST", f"projects/{project}/index.changes", {})
+    client, deadline = GerritClient(gerrit.server), monotonic() + 30
+    while not (changes := client.changes(f"project:{project}")) and monotonic() < deadline:
+        sleep(0.1)
+    return [change.change_id for change in changes]
 
 
 def grant_restoring(gerrit: RealGerrit) -> None:
