@@ -21,7 +21,8 @@ import click
 from covtrack.demo import clear_folder, newest_python
 from covtrack.demo_history import History, Step, make_history, push_to
 from covtrack.gerrit.client import GerritClient
-from covtrack.gerrit.local_server import LocalGerrit, missing_parts
+from covtrack.gerrit.local_parts import missing_parts
+from covtrack.gerrit.local_server import LocalGerrit
 from covtrack.gerrit.values import ChangeInfo, InlineComment, ReviewMessage
 from covtrack.gerrit.verdict import OURS
 from covtrack.grids import clean

@@ -15,7 +15,7 @@ from testtools import TestCase
 
 from covtrack.demo_gerrit import run_gerrit_demo
 from covtrack.demo_history import History, Step
-from covtrack.gerrit.local_server import missing_parts
+from covtrack.gerrit.local_parts import JAVA_VARIABLE, missing_parts
 from tests.sample_project import FILES
 from tests.scratch_git import ScratchRepository
 from venv_builder.processes import run_command
@@ -79,7 +79,8 @@ class DemoTest(TestCase):
         done = run_command(
             [sys.executable, "-P", "-m", "covtrack", "demo", "--gerrit"],
             cwd=self.folder,
-            env=os.environ | {"PATH": str(self.folder), "PYTHONPATH": str(ROOT)},
+            env=os.environ
+            | {"PATH": str(self.folder), "PYTHONPATH": str(ROOT), JAVA_VARIABLE: ""},
         )
         self.assertEqual(3, done.status, done.stderr)
         self.assertIn("A local Gerrit needs java, which is not installed.", done.stderr)
