@@ -297,11 +297,13 @@ def schema(name: str) -> None:
     show_default=True,
     help="Where the demo keeps everything that it makes.",
 )
-def demo(folder: Path) -> None:
+@click.option("--gerrit", is_flag=True, help="With a real Gerrit and the verdicts on it.")
+def demo(folder: Path, gerrit: bool) -> None:
     """Show covtrack at work on a real OpenStack library, from nothing."""
     from covtrack.demo import run_demo
+    from covtrack.demo_gerrit import run_gerrit_demo
 
-    run_demo(folder)
+    run_gerrit_demo(folder) if gerrit else run_demo(folder)
 
 
 def main() -> None:

@@ -64,11 +64,11 @@ def run_demo(folder: Path) -> None:
     """
     start = monotonic()
     folder = folder.resolve()
-    _clear(folder)
+    clear_folder(folder)
     with show_progress() as listener:
         history = make_history(folder, listener)
         path = folder / FILE_NAME
-        python = _newest_python()
+        python = newest_python()
         path.write_text(SETTINGS.format(name=LIBRARY, git=history.path, python=python))
         settings = load_settings(path)
         database = Database.open(settings.database_url)
@@ -93,14 +93,14 @@ def run_demo(folder: Path) -> None:
     click.echo(f"The demo took {monotonic() - start:.0f} s.")
 
 
-def _clear(folder: Path) -> None:
+def clear_folder(folder: Path) -> None:
     """Keep downloaded archives of an earlier demo; refuse a folder that is somebody else's."""
     ours = (folder / FILE_NAME).is_file() or (folder / "archives").is_dir()
     if folder.exists() and any(folder.iterdir()) and not ours:
         raise UsageError(
             f"{folder} holds other files.", advice="Name another one: covtrack demo --folder NEW"
         )
-    for name in ("state", "history", "html"):
+    for name in ("state", "history", "html", "gerrit"):
         shutil.rmtree(folder / name, ignore_errors=True)
     (folder / "archives").mkdir(parents=True, exist_ok=True)
 
@@ -116,7 +116,7 @@ def _run_jobs(tracker: Tracker, history: History, listener: Listener) -> list[Jo
     return jobs
 
 
-def _newest_python() -> str:
+def newest_python() -> str:
     """The setting for the newest CPython here that records lines per test at little cost."""
     found = [one.version[:2] for one in find_interpreters() if one.version[:2] >= (3, 12)]
     known = [version for version in found if version <= NEWEST_TRIED]

@@ -9,6 +9,7 @@ import shutil
 import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from hashlib import sha1
 from pathlib import Path
 
 import git
@@ -115,6 +116,15 @@ def make_history(folder: Path, listener: Listener) -> History:
     return History(path=path, releases=releases, merges=merges, siblings=siblings)
 
 
+def push_to(history: History, url: str, commit: str, ref: str) -> None:
+    """Push a commit of the history; InfrastructureError with what the other side said."""
+    try:
+        git.Repo(history.path).git.push("--quiet", "--", url, f"{commit}:{ref}")
+    except git.GitCommandError as error:
+        words = " ".join(str(error.stderr).split())[-400:]
+        raise InfrastructureError(f"The demo's push to {ref} was refused: {words}.") from error
+
+
 def _download(folder: Path, version: str, number: int, listener: Listener) -> Path:
     found = _find_archive(folder, version)
     if found is None:
@@ -150,9 +160,10 @@ def _commit_release(repo: git.Repo, archive: Path, version: str) -> Step:
     return _commit(repo, f"Release {version}")
 
 
-def _commit(repo: git.Repo, title: str) -> Step:
+def _commit(repo: git.Repo, title: str, footer: str = "") -> Step:
     repo.git.add("--all", "--force")
-    commit = repo.index.commit(title, author=AUTHOR, committer=AUTHOR)
+    message = f"{title}\n\n{footer}".strip()
+    commit = repo.index.commit(message, author=AUTHOR, committer=AUTHOR)
     return Step(commit=commit.hexsha, title=title)
 
 
@@ -164,7 +175,8 @@ def _commit_edit(repo: git.Repo, title: str, old: str, new: str) -> Step:
 def _commit_sibling(repo: git.Repo, branch: str, title: str, edit: Callable[[Path], None]) -> Step:
     repo.git.checkout("--quiet", "-b", branch, "master")
     edit(Path(repo.working_dir))
-    return replace(_commit(repo, title), branch=branch)
+    change_id = sha1(f"{branch} {title}".encode(), usedforsecurity=False).hexdigest()
+    return replace(_commit(repo, title, f"Change-Id: I{change_id}"), branch=branch)
 
 
 def _add_test(root: Path) -> None:

@@ -9,6 +9,7 @@ def main() -> None:
     """Load the command line and run it."""
     try:
         import covtrack.history_cli
+        import covtrack.mirror_cli
         import covtrack.prospect_cli
         import covtrack.serve_cli  # noqa: F401 (they register their commands)
         from covtrack.cli import main as run

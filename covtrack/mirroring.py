@@ -25,6 +25,7 @@ class Mirrorer:
         self.database = database
         self.say = say
         self._waits: dict[int, float] = {}
+        self._away: set[str] = set()
 
     def fetch_new(self) -> int:
         """Fetch for every new job that is due; how many can be run now."""
@@ -47,11 +48,25 @@ class Mirrorer:
         except UsageError as error:  # one ref is not there
             if len(jobs) > 1:
                 return sum(self._fetch(name, [job]) for job in jobs)
-            return self._wait(jobs[0], str(error))
+            return self._go_on(project, jobs[0], str(error), forever=False)
         except CovtrackError as error:
-            self.say(f"{name}: {error}")
-            return sum(self._wait(job, str(error), forever=True) for job in jobs)
+            if name not in self._away:
+                self.say(f"{name}: {error} Jobs go on with what the mirror has.")
+            self._away.add(name)
+            return sum(self._go_on(project, job, str(error), forever=True) for job in jobs)
+        if name in self._away:
+            self._away.discard(name)
+            self.say(f"{name}: fetched again.")
         return sum(self._queue(project, job) for job in jobs)
+
+    def _go_on(self, project: TrackedProject, job: Job, sentence: str, *, forever: bool) -> int:
+        """1 if the mirror has what the job needs though its server does not give it now."""
+        mirror = self.tracker.mirror(project.name)
+        held = bool(job.commit) and mirror.has(job.commit)
+        if held and job.kind is JobKind.ADVANCE:
+            tip = mirror.branch_tip(job.branch)
+            held = tip is not None and mirror.is_ancestor(job.commit, tip)
+        return self._queue(project, job) if held else self._wait(job, sentence, forever=forever)
 
     def _fetch_refs(self, project: TrackedProject, jobs: Sequence[Job]) -> None:
         refs = sorted({job.ref for job in jobs if job.kind is JobKind.CHANGE})

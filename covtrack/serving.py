@@ -22,6 +22,7 @@ from covtrack.executor import Executor
 from covtrack.gerrit.listener import ServerListener
 from covtrack.gerrit.playback import Watched
 from covtrack.gerrit.posting import Poster
+from covtrack.keeping import Keeper
 from covtrack.mirroring import Mirrorer
 from covtrack.settings import Settings
 from covtrack.store import inbox
@@ -83,6 +84,7 @@ class Service:
         poster = Poster(self.tracker, self.database, self.say)
         self._repeat("dispatch", lambda: handle_events(self.database, projects))
         self._repeat("mirror", mirrorer.fetch_new)
+        self._repeat("keep", Keeper(self.settings, self.database, self.say).step)
         self._repeat("execute", self.executor.step)
         self._repeat("post", poster.step)
         self._spawn("forget", self._forget)

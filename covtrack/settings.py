@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from covtrack.gerrit.settings import GerritServer, ReviewSettings
 from covtrack.settings_template import TEMPLATE
 from jobs.clone import inspect_clone
-from jobs.project import ProjectSettings
+from jobs.project import Duration, ProjectSettings
 from venv_builder.errors import UsageError
 
 FILE_NAME = "covtrack.toml"
@@ -41,7 +41,8 @@ class Settings(BaseModel):
     """The whole of covtrack.toml; `defaults` fill in what a project does not say itself.
 
     `url` is where covtrack's own pages are to be seen, for links in what it posts; `listen` is
-    the address and port of `covtrack serve`, `executors` its jobs side by side.
+    the address and port of `covtrack serve`, `executors` its jobs side by side. Every
+    `mirror_every` (seconds) each mirror fetches all that its server has.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,6 +52,7 @@ class Settings(BaseModel):
     url: str | None = None
     listen: str = "127.0.0.1:8080"
     executors: Annotated[int, Field(ge=1, le=64)] = 1
+    mirror_every: Duration = 3600.0
     gerrit: dict[str, GerritServer] = Field(default_factory=dict)
     projects: Annotated[dict[str, TrackedProject], Field(default_factory=dict)]
 
@@ -58,6 +60,10 @@ class Settings(BaseModel):
     def database_url(self) -> str:
         """The database's URL; SQLite in the state folder unless set."""
         return self.database or f"sqlite:///{self.state / 'covtrack.sqlite'}"
+
+    def folder(self, project: str) -> Path:
+        """A project's own folder below the state folder."""
+        return self.state / "projects" / project.replace("/", "%2F")
 
     def project(self, name: str) -> TrackedProject:
         """Settings of one project; UsageError, naming the known ones, if there is none."""

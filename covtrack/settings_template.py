@@ -19,6 +19,9 @@ TEMPLATE = """\
 # listen = "127.0.0.1:8080"
 # executors = 1
 
+# How often the mirrors fetch all that the servers have: branches, tags, notes, reviews.
+# mirror_every = "1 h"
+
 # Gerrit servers. The HTTP password (Settings > HTTP Credentials) is never in this file.
 # [gerrit.opendev]
 # url = "https://review.opendev.org"
@@ -29,6 +32,7 @@ TEMPLATE = """\
 # webhook_secret_env = "COVTRACK_WEBHOOK_SECRET"     # POST to /webhook/opendev/SECRET
 # silence = "10 min"       # without an event for that long, what was missed is asked for
 # ref_wait = "5 min"       # how long a new patch set's ref is waited for (replication)
+# mirror = ["openstack/oslo.*"]   # projects there that are mirrored though not measured
 
 # Settings that hold for every project that does not set them itself.
 [defaults]

@@ -30,6 +30,9 @@ TITLES = {
     "faults": "Looking at failures",
     "merge": "Merging",
     "measure": "Measuring",
+    "mirror": "Mirroring",
+    "push": "Pushing",
+    "gerrit": "Gerrit",
 }
 
 

@@ -22,6 +22,7 @@ from covtrack.store.values import StoredRun
 from jobs.clone import clone_root, inspect_clone
 from jobs.job import run_job
 from jobs.project import ProjectSettings
+from jobs.replica import Replica
 from jobs.repository import Commit, Mirror
 from jobs.request import Base, Places, Request
 from jobs.results import JobResult, Kind, Select
@@ -67,11 +68,11 @@ class Tracker:
 
     def folder(self, project: str) -> Path:
         """The project's own folder below the state folder."""
-        return self.settings.state / "projects" / project.replace("/", "%2F")
+        return self.settings.folder(project)
 
     def mirror(self, project: str) -> Mirror:
         """The project's mirror."""
-        return Mirror(self.folder(project) / "mirror.git")
+        return Replica(self.folder(project) / "mirror.git")
 
     def places(self, project: str) -> Places:
         """Where the project's jobs work, and this process's own scratch folder."""

@@ -17,6 +17,7 @@ from pathlib import Path
 import git
 from git.exc import GitCommandError, InvalidGitRepositoryError
 
+from jobs.addresses import without_password
 from jobs.diff import TreeDiff, parse_diff
 from venv_builder.errors import InfrastructureError, UsageError
 from venv_builder.files import remove_folder
@@ -107,7 +108,7 @@ class Mirror:
         try:
             yield
         except GitCommandError as error:
-            reason = reason_of(error)
+            doing, reason = without_password(doing), reason_of(error)
             if missing := NO_REF.search(reason):
                 raise _unknown_ref(doing, missing[1]) from error
             if DAMAGED.search(reason):
@@ -153,9 +154,8 @@ class Mirror:
             answer = self._run("ls-remote", "--symref", "--", url, "HEAD")
         first = answer.partition("\n")[0]
         if not first.startswith("ref: refs/heads/"):
-            raise UsageError(
-                f"{url} names no default branch.", advice="Set branch for it in covtrack.toml."
-            )
+            doing = f"{without_password(url)} names no default branch."
+            raise UsageError(doing, advice="Set branch for it in covtrack.toml.")
         return first.removeprefix("ref: refs/heads/").partition("\t")[0]
 
     def branch_tip(self, branch: str) -> str | None:

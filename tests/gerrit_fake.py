@@ -14,9 +14,11 @@ import shlex
 import socket
 import struct
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from fnmatch import fnmatchcase
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -44,7 +46,8 @@ class FakeChange:
     project: str
     change_id: str
     status: str = "NEW"
-    updated: str = field(default_factory=lambda: now())
+    updated: str
+    skew: Callable[[], float]
     work_in_progress: bool = False
     revisions: list[dict[str, Any]] = field(default_factory=list)
     messages: list[dict[str, Any]] = field(default_factory=list)
@@ -77,7 +80,7 @@ class FakeChange:
 
     def say(self, text: str, tag: str | None) -> None:
         """Add a message of the one account to the current patch set."""
-        self.updated = now()
+        self.updated = now(self.skew())
         message = {"author": ACCOUNT, "date": self.updated, "message": text}
         tagged = {"tag": tag} if tag else {}
         self.messages.append({**message, **tagged, "_revision_number": len(self.revisions)})
@@ -89,7 +92,9 @@ class FakeGerrit:
     `fail_with` is a status, "garbage", "slow" or "reset" for requests from the `fail_after`-th
     on; `log` is what the events-log plugin has (None: no plugin), one JSON text an event, each
     shown where its `eventCreatedOn` is not before t1 by the server's clock, `zone` hours from UTC.
-    `requests` are the paths asked for.
+    `requests` are the paths asked for. `slow` is how long, in seconds, it takes over a request
+    before it acts on it, `late` how long after that it answers; those of method `slow_method`
+    alone where that is set. `skew` is how far, in seconds, its clock is before the true time.
     """
 
     def __init__(self) -> None:
@@ -103,6 +108,8 @@ class FakeGerrit:
         self.log_limit = 5000
         self.zone = 0
         self.page_limit = 500
+        self.slow = self.late = self.skew = 0.0
+        self.slow_method: str | None = None
         self.requests: list[str] = []
         self.closing = threading.Event()
         self._lock = threading.Lock()
@@ -184,7 +191,13 @@ class FakeGerrit:
 
     def _new_change(self, project: str, change_id: str) -> FakeChange:
         number = len(self.changes) + 1
-        self.changes[number] = FakeChange(number=number, project=project, change_id=change_id)
+        self.changes[number] = FakeChange(
+            number=number,
+            project=project,
+            change_id=change_id,
+            updated=now(self.skew),
+            skew=lambda: self.skew,
+        )
         return self.changes[number]
 
     def fault(self, path: str) -> int | str | None:
@@ -264,7 +277,7 @@ class FakeGerrit:
         return 200, {"labels": labels}
 
     def _add_comments(self, change: FakeChange, patch_set: int, body: Any) -> None:
-        always = {"author": ACCOUNT, "patch_set": patch_set, "updated": now()}
+        always = {"author": ACCOUNT, "patch_set": patch_set, "updated": now(self.skew)}
         tagged = {"tag": body["tag"]} if "tag" in body else {}
         for path, comments in body.get("comments", {}).items():
             for comment in comments:
@@ -337,8 +350,21 @@ class FakeHandler(BaseHTTPRequestHandler):
         elif self.headers["Authorization"] != f"Basic {encode(f'{USER}:{PASSWORD}')}":
             self._send(401, "text/plain;charset=utf-8", b"Unauthorized")
         else:
-            path = address.path.removeprefix("/a/")
-            self._answer(*self.gerrit.answer(self.command, path, parse_qs(address.query), body))
+            self._take(address.path.removeprefix("/a/"), parse_qs(address.query), body)
+
+    def _take(self, path: str, query: Mapping[str, list[str]], body: Any) -> None:
+        """Act on the request and answer, as slowly as is set."""
+        slowed = self.gerrit.slow_method in (None, self.command)
+        self.gerrit.closing.wait(self.gerrit.slow if slowed else 0)
+        answer = self.gerrit.answer(self.command, path, query, body)
+        self.gerrit.closing.wait(self.gerrit.late if slowed else 0)
+        with suppress(ConnectionError):  # whoever asked may not wait any more
+            self._answer(*answer)
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """The Date of an answer, by the server's own clock."""
+        shown = datetime.now(UTC) + timedelta(seconds=self.gerrit.skew)
+        return format_datetime(shown, usegmt=True)
 
     def _answer(self, status: int, answer: Any) -> None:
         if status != 200:
@@ -385,9 +411,9 @@ def sha_of(text: str) -> str:
     return hashlib.sha1(text.encode()).hexdigest()
 
 
-def now() -> str:
-    """The time as Gerrit writes it."""
-    return f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}.000000000"
+def now(skew: float) -> str:
+    """The time as Gerrit writes it, by a clock that is `skew` seconds before the true time."""
+    return f"{datetime.now(UTC) + timedelta(seconds=skew):%Y-%m-%d %H:%M:%S}.000000000"
 
 
 def encode(text: str) -> str:

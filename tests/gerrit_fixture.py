@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-from covtrack.gerrit.local_server import LocalGerrit, missing_parts
+from covtrack.gerrit.local_parts import missing_parts
+from covtrack.gerrit.local_server import LocalGerrit
 from tests.scratch_git import ScratchRepository
 
 

@@ -8,9 +8,9 @@ of rest-api-*.html in Gerrit's documentation.
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
@@ -26,15 +26,15 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from covtrack.gerrit import values
+from covtrack.gerrit.failures import NotFound, no_answer, no_sense, refusal
 from covtrack.gerrit.settings import GerritServer
 from covtrack.gerrit.values import ChangeInfo, InlineComment, ReviewMessage
-from venv_builder.errors import InfrastructureError, UsageError
+from venv_builder.errors import UsageError
 
 # pygerrit2 writes to stderr by a handler of its own.
 logging.getLogger("pygerrit2").handlers[:] = [logging.NullHandler()]
 
 PAGE = 500
-LONGEST_REASON = 400
 OPTIONS = (("o", "CURRENT_REVISION"), ("o", "CURRENT_COMMIT"))
 # The events-log takes times of the server's own zone, which nothing tells: anything from 12 h
 # behind UTC to 14 h before it.
@@ -42,35 +42,6 @@ FARTHEST_ZONE = timedelta(hours=12)
 # A log answers 5,000 events at a time, or what is set; a page of fewer than this is its last.
 SURELY_WHOLE = 500
 Read = TypeVar("Read")
-CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\s]+")
-
-
-class GerritError(InfrastructureError):
-    """A Gerrit server did not do what it was asked; `reason` is its own text, may be empty."""
-
-    def __init__(self, sentence: str, *, advice: str = "", reason: str = "") -> None:
-        super().__init__(sentence, advice=advice)
-        self.reason = reason
-
-
-class Unreachable(GerritError):  # noqa: N818  what Gerrit did
-    """No answer, a failure of the server itself, or an answer that is none of Gerrit's."""
-
-
-class Unauthorized(GerritError):  # noqa: N818  what Gerrit did
-    """The server does not take the credentials (401)."""
-
-
-class Refused(GerritError):  # noqa: N818  what Gerrit did
-    """The server will not do it: no permission, or a request that it takes for wrong (4xx)."""
-
-
-class Conflict(GerritError):  # noqa: N818  what Gerrit did
-    """The change's state does not allow it (409)."""
-
-
-class NotFound(GerritError):  # noqa: N818  what Gerrit did
-    """There is no such thing, or it is not shown to this account (404)."""
 
 
 class GerritClient:
@@ -97,6 +68,15 @@ class GerritClient:
     def version(self) -> str:
         """The server's version, "(dev)" for one built by hand."""
         return self._get("its version", "config/server/version", values.check_text)
+
+    def clock(self) -> datetime | None:
+        """The server's time, to the second; None where its answers have no date."""
+        answer = self._send("for its version", "GET", "config/server/version")
+        try:
+            found = parsedate_to_datetime(answer.headers.get("Date", ""))
+        except ValueError:
+            return None
+        return found if found.tzinfo else found.replace(tzinfo=UTC)
 
     def account(self) -> str:
         """The user name of the client's account, else its number."""
@@ -166,7 +146,10 @@ class GerritClient:
         return self._get(f"the comments on change {number}", f"changes/{number}/comments", read)
 
     def post_review(self, number: int, sha: str, body: Mapping[str, Any]) -> None:
-        """Post a ReviewInput on the patch set `sha`, once: it may be there after Unreachable."""
+        """Post a ReviewInput on the patch set `sha`, once.
+
+        It may be there after Unreachable; after Unanswered it may even come later.
+        """
         path = f"changes/{number}/revisions/{quote(sha, safe='')}/review"
         what = f"to take a review of change {number}"
         answer = self._send(what, "POST", path, json=dict(body))
@@ -223,53 +206,16 @@ class GerritClient:
                 method, self._rest.make_url(path), **arguments
             )
         except requests.RequestException as error:
-            cause = _innermost(error)
-            problem = f"cannot be reached ({_told(cause)})"
-            if isinstance(cause, TimeoutError):
-                problem = f"did not answer within {self._timeout:g} s"
-            raise self._unreachable(what, problem) from error
+            raise no_answer(self._server, what, error, self._timeout) from error
         if not answer.ok:
-            raise self._failure(what, answer)
+            raise refusal(self._server, what, answer)
         return answer
 
     def _read(self, what: str, answer: requests.Response, read: Callable[[bytes], Read]) -> Read:
         try:
             return read(answer.content)
         except (ValueError, KeyError) as error:
-            problem = f"gave an answer that is none of Gerrit's ({_clean(str(error))})"
-            raise self._unreachable(what, problem) from error
-
-    def _unreachable(self, what: str, problem: str) -> Unreachable:
-        return Unreachable(
-            f"Gerrit server {self._server.name} {problem} when asked {what}.",
-            advice=f"Is {self._server.url} its address, and does it run?",
-        )
-
-    def _failure(self, what: str, answer: requests.Response) -> GerritError:
-        """The error for an answer of status 400 or more."""
-        status, reason = answer.status_code, _reason(answer)
-        asked = f"when asked {what} (status {status}{reason and f': {reason}'})"
-        name = f"Gerrit server {self._server.name}"
-        if status >= 500 or status in (408, 429):
-            return Unreachable(
-                f"{name} failed {asked}.", advice="It may do it later.", reason=reason
-            )
-        if status == 401:
-            who = self._server.user or "the account of ~/.netrc"
-            advice = "The password may be wrong or expired: since 3.13 it is a token that expires."
-            return Unauthorized(
-                f"{name} does not let {who} in {asked}.", advice=advice, reason=reason
-            )
-        if status == 404:
-            return NotFound(
-                f"{name} has nothing to show {asked}.",
-                advice="It is gone, or the account may not see it.",
-                reason=reason,
-            )
-        if status == 409:
-            return Conflict(f"{name} finds a conflict {asked}.", reason=reason)
-        advice = "Does the account have the permission?" if status == 403 else ""
-        return Refused(f"{name} refused {asked}.", advice=advice, reason=reason)
+            raise no_sense(self._server, what, error) from error
 
 
 def _credentials(server: GerritServer) -> Any:
@@ -324,29 +270,3 @@ def _next_start(start: datetime, page: Collection[Mapping[str, Any]]) -> datetim
     latest = datetime.fromtimestamp(max(times), UTC)
     passed = timedelta(seconds=max(1.0, max(times) - min(times)))
     return max(start + passed, latest - FARTHEST_ZONE)
-
-
-def _innermost(error: BaseException) -> BaseException:
-    """What a failed connection began with, below requests and urllib3."""
-    while error.__context__ is not None:
-        error = error.__context__
-    return error
-
-
-def _told(error: BaseException) -> str:
-    words = error.strerror if isinstance(error, OSError) else str(error)
-    return _clean(words or type(error).__name__)
-
-
-def _reason(answer: requests.Response) -> str:
-    """Gerrit's own text of a failure; a page of HTML is none."""
-    kind = answer.headers.get("Content-Type", "")
-    if not kind.startswith("text/plain"):
-        return ""
-    return _clean(answer.content.decode(errors="replace"))
-
-
-def _clean(text: str) -> str:
-    """One line of at most 400 characters, without control characters and a full stop."""
-    line = CONTROLS.sub(" ", text[: 2 * LONGEST_REASON]).strip().rstrip(".")
-    return line if len(line) <= LONGEST_REASON else f"{line[: LONGEST_REASON - 1]}…"

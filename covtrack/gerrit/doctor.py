@@ -13,6 +13,7 @@ from covtrack.gerrit.listener import ssh_command, stream_command
 from covtrack.gerrit.settings import GerritServer
 from covtrack.settings import Settings, TrackedProject
 from covtrack.tracking import Tracker
+from jobs.addresses import without_password
 from venv_builder.errors import CovtrackError
 from venv_builder.processes import run_command
 
@@ -81,7 +82,7 @@ def _examine_project(
 
     def fetch() -> str:
         tracker.mirror(project.name).fetch(project.git)
-        return f"can be fetched from {_without_password(project.git)}"
+        return f"can be fetched from {without_password(project.git)}"
 
     yield _try(project.name, fetch)
     if project.review.label:
@@ -145,9 +146,3 @@ def _try(place: str, ask: Callable[[], str]) -> Finding:
 
 def _failed(place: str, sentence: str, advice: str) -> Finding:
     return Finding(place=place, health=Health.FAILED, sentence=sentence, advice=advice)
-
-
-def _without_password(url: str) -> str:
-    """The address without what stands before the host."""
-    scheme, mark, rest = url.partition("://")
-    return f"{scheme}{mark}{rest.rpartition('@')[2]}" if mark else url

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 from covtrack.gerrit.client import GerritClient
 from covtrack.gerrit.events import Event, EventKind, parse_event
-from covtrack.gerrit.playback import Watched, play_back
+from covtrack.gerrit.playback import OVERLAP, Watched, play_back
 from covtrack.gerrit.settings import GerritServer
 from covtrack.store.database import Database
 from covtrack.store.inbox import put_events, put_watermark, read_watermark
@@ -36,7 +36,7 @@ FIRST_DELAY, GROWTH, LONGEST_DELAY = 0.5, 1.5, 60.0
 # After that long a connection was a good one: the next delay is the first again.
 GOOD_SECONDS = 120.0
 POLL_SECONDS = 60.0
-# The first watermark is by our own clock, all later ones by the server's.
+# So far, in seconds, a clock of which nothing is known may be from ours.
 CLOCKS_DIFFER = 86_400
 KEEPALIVE = ("-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=3")
 KINDS = tuple(kind.value for kind in EventKind if kind is not EventKind.DROPPED)
@@ -65,6 +65,7 @@ class ServerListener:
         self.connected = False
         self.caught_up_at: datetime | None = None
         self._caught_up = False
+        self._clock_ahead: float | None = None
 
     def run(self) -> None:
         """Listen until stopped; nothing that the server does ends it."""
@@ -87,6 +88,8 @@ class ServerListener:
         """Store events, and how far they reach; how many were new."""
         told = tuple(events)
         latest = max((event.at for event in told if event.at), default=None)
+        if latest is not None and (clock := self._server_now()) is not None:
+            latest = min(latest, clock)  # a wrong time would hide all that follows
 
         def put(connection: object) -> int:
             pairs = [(event.digest, asdict(event)) for event in told]
@@ -99,17 +102,39 @@ class ServerListener:
 
     def catch_up(self) -> int:
         """Ask for what was missed and store it; how much of it was new. Raises GerritError."""
-        name = self.server.name
-        watermark = self.database.read(lambda connection: read_watermark(connection, name))
-        begun = datetime.now(UTC)
+        watermark = self._read_watermark()
+        begun = self._server_now() or int(datetime.now(UTC).timestamp()) - CLOCKS_DIFFER
         found = tuple(play_back(self.client, watermark, self.watched))
         self._caught_up = True
         new = self.receive(found)
         if watermark is None and not any(event.at for event in found):
-            start = int(begun.timestamp()) - CLOCKS_DIFFER
-            self.database.write(lambda connection: put_watermark(connection, name, start))
+            self._put_watermark(begun)
         self.caught_up_at = datetime.now(UTC)
         return new
+
+    def _read_watermark(self) -> int | None:
+        """The watermark; put back where the server's clock was, as after a wrong time of its."""
+        name = self.server.name
+        clock = self.client.clock()
+        self._clock_ahead = (clock - datetime.now(UTC)).total_seconds() if clock else None
+        watermark = self.database.read(lambda connection: read_watermark(connection, name))
+        now = self._server_now()
+        if now is None or watermark is None or watermark <= now + OVERLAP:
+            return watermark
+        self.say(f"{name}: its clock went back; the last day is asked for again.")
+        self._put_watermark(now - CLOCKS_DIFFER)
+        return now - CLOCKS_DIFFER
+
+    def _put_watermark(self, at: int) -> None:
+        """Set it, back as well."""
+        name = self.server.name
+        self.database.write(lambda connection: put_watermark(connection, name, at, back=True))
+
+    def _server_now(self) -> int | None:
+        """The present by the server's clock, in epoch seconds; None where it is unknown."""
+        if self._clock_ahead is None:
+            return None
+        return int(datetime.now(UTC).timestamp() + self._clock_ahead)
 
     def _poll(self) -> None:
         """Without a stream: ask again and again."""

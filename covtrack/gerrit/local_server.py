@@ -1,18 +1,15 @@
 """A real Gerrit of one's own on loopback, for the demo and the tests.
 
-The server comes from Maven Central: two jars of Gerrit hold all of it but the web interface and
-the plugins. It listens on free ports of 127.0.0.1 alone, has one account (admin), and ends with
+It listens on free ports of 127.0.0.1 alone, has one account (admin), and ends with
 the process that started it. It is no place for anybody's real reviews.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import socket
-import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from time import monotonic, sleep
 from types import TracebackType
@@ -23,93 +20,22 @@ from uuid import uuid4
 import requests
 from platformdirs import user_cache_path
 
+from covtrack.gerrit.local_parts import (
+    START_SECONDS,
+    gerrit_version,
+    java_command,
+    make_template,
+    missing_parts,
+)
 from covtrack.gerrit.settings import GerritServer
 from covtrack.gerrit.values import decode_answer
 from venv_builder.errors import InfrastructureError
-from venv_builder.processes import ProcessGroup, check_command, run_command, start_group
+from venv_builder.processes import ProcessGroup, check_command, start_group
 
 USER = "admin"
 PASSWORD = "secret"  # noqa: S105  Gerrit's own for its development mode
 PASSWORD_VARIABLE = "COVTRACK_LOCAL_GERRIT_PASSWORD"  # noqa: S105
-START_SECONDS = 120.0
 STOP_SECONDS = 10.0
-FETCH_SECONDS = 300.0
-BOUNCY_CASTLE = ("bcprov", "bcpg", "bcutil", "bcpkix")
-TOOLS = ("java", "javac", "mvn", "git", "ssh", "ssh-keygen")
-# Raised when what lies in the template's folder changes.
-TEMPLATE_FORMAT = 1
-JVM = (
-    "-Xmx768m",
-    "--add-opens=java.base/java.net=ALL-UNNAMED",
-    "--add-opens=java.base/java.lang.invoke=ALL-UNNAMED",
-)
-# The jars' own main class is not Gerrit's. A server whose starter died must not stay behind.
-LAUNCHER = """\
-public class Launcher {
-    public static void main(String[] words) throws Exception {
-        long starter = Long.getLong("covtrack.starter");
-        ProcessHandle.of(starter).orElseThrow().onExit()
-            .thenRun(() -> Runtime.getRuntime().halt(1));
-        Class<?> program = Class.forName("com.google.gerrit.pgm." + words[0]);
-        Object made = program.getDeclaredConstructor().newInstance();
-        Object rest = java.util.Arrays.copyOfRange(words, 1, words.length);
-        System.exit((int) program.getMethod("main", String[].class).invoke(made, rest));
-    }
-}
-"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Artifact:
-    """One jar of Maven Central."""
-
-    group: str
-    name: str
-    version: str
-
-    @property
-    def coordinates(self) -> str:
-        """As Maven's command line takes it."""
-        return f"{self.group}:{self.name}:{self.version}"
-
-    @property
-    def path(self) -> Path:
-        """Where the jar lies once fetched, in the user's local Maven repository."""
-        folder = _maven_repository() / self.group.replace(".", "/") / self.name
-        return folder / self.version / f"{self.name}-{self.version}.jar"
-
-    def fetch(self) -> None:
-        """Have Maven fetch it where it is not there; raises InfrastructureError."""
-        if self.path.is_file():
-            return
-        words = ("mvn", "-q", "-B", "dependency:get", f"-Dartifact={self.coordinates}")
-        place = f"-Dmaven.repo.local={_maven_repository()}"  # Java's home is not always $HOME
-        check_command([*words, "-Dtransitive=false", place], timeout=FETCH_SECONDS)
-        if not self.path.is_file():
-            raise InfrastructureError(f"Maven fetched {self.coordinates}, but not to {self.path}.")
-
-
-def _maven_repository() -> Path:
-    return Path.home() / ".m2/repository"
-
-
-def missing_parts() -> str | None:
-    """What keeps a local Gerrit from running here, as one sentence; None where all is there.
-
-    Fetches the jars where they are not in the local Maven repository (80 MB, once).
-    """
-    for tool in TOOLS:
-        if shutil.which(tool) is None:
-            return f"A local Gerrit needs {tool}, which is not installed."
-    release = _java_release()
-    if release < 17:
-        return f"A local Gerrit needs Java 17 or newer, and java is {release}."
-    try:
-        for artifact in _artifacts(release):
-            artifact.fetch()
-    except InfrastructureError as error:
-        return f"Gerrit's jars cannot be fetched: {error}"
-    return None
 
 
 class LocalGerrit:
@@ -152,6 +78,11 @@ class LocalGerrit:
         """The folder that Gerrit calls its site; absent before the first start."""
         return self._site
 
+    @property
+    def version(self) -> str:
+        """The release that it is; the server itself says "(dev)"."""
+        return gerrit_version()
+
     def __enter__(self) -> Self:
         try:
             self.start()
@@ -177,6 +108,7 @@ class LocalGerrit:
         self._start_daemon()
         if new:
             self.request("POST", "accounts/self/sshkeys", text=_make_key(self._key))
+            self._grant({"push": {}, "create": {}})  # 3.13 lets nobody push to a branch at first
 
     def stop(self) -> None:
         """Ask the server to end, and kill it after 10 seconds."""
@@ -214,10 +146,18 @@ class LocalGerrit:
         labels = self.request("GET", "projects/All-Projects/labels/")
         if name not in {label["name"] for label in labels}:
             self.create_label(name)
-        groups = self.request("GET", "groups/?m=Administrators")
-        rule = {"action": "ALLOW", "min": -1, "max": 1}
-        permission = {"label": name, "rules": {groups["Administrators"]["id"]: rule}}
-        access = {"refs/heads/*": {"permissions": {f"label-{name}": permission}}}
+        self._grant({f"label-{name}": {"min": -1, "max": 1}})
+
+    def _grant(self, rights: Mapping[str, Mapping[str, int]]) -> None:
+        """Give the administrators rights on all branches: names, and what their rules add."""
+        group = self.request("GET", "groups/?m=Administrators")["Administrators"]["id"]
+        permissions: dict[str, dict[str, Any]] = {
+            name: {"rules": {group: {"action": "ALLOW", **more}}} for name, more in rights.items()
+        }
+        for name, permission in permissions.items():
+            if name.startswith("label-"):
+                permission["label"] = name.removeprefix("label-")
+        access = {"refs/heads/*": {"permissions": permissions}}
         self.request("POST", "projects/All-Projects/access", {"add": access})
 
     def request(
@@ -246,7 +186,7 @@ class LocalGerrit:
         if reason is not None:
             raise InfrastructureError(reason)
         self._folder.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(_template(self._cache) / "site", self._site, symlinks=True)
+        shutil.copytree(make_template(self._cache) / "site", self._site, symlinks=True)
         settings = {
             "sshd.listenAddress": f"127.0.0.1:{self._ssh}",
             "httpd.listenUrl": f"http://127.0.0.1:{self._http}/",
@@ -261,7 +201,7 @@ class LocalGerrit:
         words = ("Daemon", "-d", self._site, "--console-log", "--headless", f"--run-id={run}")
         log = self._folder / "daemon.log"
         self._process = start_group(
-            [*_java(_template(self._cache)), *words],
+            [*java_command(make_template(self._cache)), *words],
             cwd=self._folder,
             env=dict(os.environ),
             stdout=self._folder / "daemon.out",
@@ -280,57 +220,6 @@ class LocalGerrit:
             return (self._site / "logs/gerrit.run").read_text().strip() == run
         except OSError:
             return False
-
-
-def _template(cache: Path) -> Path:
-    """The folder with an initialised site and the compiled launcher, made when first asked for."""
-    folder = cache / f"{_gerrit_version(_java_release())}-{TEMPLATE_FORMAT}"
-    if folder.is_dir():
-        return folder
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache, prefix="new-") as name:
-        new = Path(name) / "template"
-        new.mkdir()
-        (new / "Launcher.java").write_text(LAUNCHER)
-        check_command(["javac", "Launcher.java"], cwd=new)
-        init = ("Init", "-d", new / "site", "--batch", "--dev", "--no-auto-start")
-        check_command([*_java(new), *init], cwd=new, timeout=START_SECONDS)
-        try:
-            new.rename(folder)
-        except OSError:  # Somebody else was quicker.
-            if not folder.is_dir():
-                raise
-    return folder
-
-
-def _java(template: Path) -> list[str]:
-    """The words that start one of Gerrit's programs, its name and arguments still to come."""
-    jars = [str(artifact.path) for artifact in _artifacts(_java_release())]
-    path = os.pathsep.join([*jars, str(template)])
-    return ["java", *JVM, f"-Dcovtrack.starter={os.getpid()}", "-cp", path, "Launcher"]
-
-
-def _artifacts(release: int) -> list[Artifact]:
-    version = _gerrit_version(release)
-    gerrit = [
-        Artifact(group="com.google.gerrit", name=name, version=version)
-        for name in ("gerrit-acceptance-framework", "gerrit-plugin-api")
-    ]
-    crypto = [
-        Artifact(group="org.bouncycastle", name=f"{name}-jdk18on", version="1.79")
-        for name in BOUNCY_CASTLE
-    ]
-    return gerrit + crypto
-
-
-def _gerrit_version(release: int) -> str:
-    return "3.13.0" if release >= 21 else "3.10.0"
-
-
-def _java_release() -> int:
-    """The feature release of java on PATH (8, 17, 21); 0 where it tells none."""
-    found = re.search(r'version "(?:1\.)?(\d+)', run_command(["java", "-version"]).stderr)
-    return int(found[1]) if found else 0
 
 
 def _make_key(path: Path) -> str:

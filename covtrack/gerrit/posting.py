@@ -11,8 +11,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from covtrack.gerrit.client import Conflict, GerritClient, GerritError, NotFound, Refused
+from covtrack.gerrit.client import GerritClient
 from covtrack.gerrit.dispatch import RECHECKED
+from covtrack.gerrit.failures import Conflict, GerritError, NotFound, Refused, Unanswered
 from covtrack.gerrit.policy import decide, parse_footers
 from covtrack.gerrit.settings import GerritServer
 from covtrack.gerrit.values import ChangeInfo
@@ -34,6 +35,9 @@ from covtrack.tracking import Tracker
 from jobs.results import Counts, JobResult
 from venv_builder.errors import CovtrackError
 
+MOST_NOT_FOUND = 6
+# So long a server may take over a post that it was seen to take, before it is looked for there.
+UNSURE_SECONDS = 60.0
 FIRST_DELAY, LONGEST_DELAY = 5.0, 300.0
 
 
@@ -62,7 +66,7 @@ class Poster:
             try:
                 self._post(job)
             except NotFound as error:
-                self._note(job, VerdictState.OBSOLETE, str(error))
+                self._not_found(job, str(error))
             except GerritError as error:
                 self._later(job, str(error))
             except CovtrackError as error:
@@ -103,20 +107,29 @@ class Poster:
         return replace(review, votes=votes)
 
     def _send(self, job: Job, client: GerritClient, review: Review) -> None:
+        """Post, and note what came of it; a kill on the way is as no answer."""
+        attempts = {"verdict_attempts": job.verdict_attempts + 1}
+        self._put(job, attempts | {"verdict_not_before": _seconds_from_now(UNSURE_SECONDS)})
+        try:
+            self._note(job, VerdictState.POSTED, self._deliver(job, client, review))
+        except Unanswered as error:
+            self._later(job, str(error), UNSURE_SECONDS)
+        except (Refused, Conflict) as error:
+            self._note(job, VerdictState.REFUSED, str(error))
+
+    def _deliver(self, job: Job, client: GerritClient, review: Review) -> str:
+        """Post the review, else its message alone; why not all of it. Raises GerritError."""
         assert job.change is not None
-        self._put(job, {"verdict_attempts": job.verdict_attempts + 1})
         try:
             client.post_review(job.change, job.commit, review.body())
-        except (Refused, Conflict) as error:
+        except Refused as error:
             plain = _message_alone(review)
-            if plain is None or isinstance(error, Conflict):
-                self._note(job, VerdictState.REFUSED, str(error))
-                return
+            if plain is None:
+                raise
             self.say(f"{error} The message is posted without votes and comments.")
             client.post_review(job.change, job.commit, plain.body())
-            self._note(job, VerdictState.POSTED, str(error))
-            return
-        self._note(job, VerdictState.POSTED)
+            return str(error)
+        return ""
 
     def _compose(
         self, job: Job, project: TrackedProject, client: GerritClient, info: ChangeInfo
@@ -166,14 +179,20 @@ class Poster:
         )
         return sum(one.verdict is VerdictState.POSTED for one in found)
 
-    def _later(self, job: Job, sentence: str) -> None:
+    def _not_found(self, job: Job, sentence: str) -> None:
+        """A server that crashed may have lost its index of the newest changes for a while."""
+        if job.verdict_attempts < MOST_NOT_FOUND:
+            self._later(job, sentence)
+        else:
+            self._note(job, VerdictState.OBSOLETE, sentence)
+
+    def _later(self, job: Job, sentence: str, least: float = 0.0) -> None:
         attempts = min(job.verdict_attempts + 1, 20)
-        delay = min(FIRST_DELAY * 2 ** (attempts - 1), LONGEST_DELAY)
-        when = datetime.now(UTC) + timedelta(seconds=delay)
+        delay = max(least, min(FIRST_DELAY * 2 ** (attempts - 1), LONGEST_DELAY))
         self._put(
             job,
             {
-                "verdict_not_before": when,
+                "verdict_not_before": _seconds_from_now(delay),
                 "verdict_error": sentence[:2000],
                 "verdict_attempts": attempts,
             },
@@ -187,6 +206,10 @@ class Poster:
 
     def _put(self, job: Job, values: Mapping[str, Any]) -> None:
         self.database.write(lambda connection: queueing.put_values(connection, job.job_id, values))
+
+
+def _seconds_from_now(seconds: float) -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=seconds)
 
 
 def read_gain(stored: Mapping[str, Any] | None) -> Gain | None:

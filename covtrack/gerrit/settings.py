@@ -32,7 +32,8 @@ class GerritServer(BaseModel):
     The HTTP password is never in the file: `password_env` names the variable that holds it, and
     without one ~/.netrc is asked. `ssh_options` go to ssh as they are. `webhook_secret_env` names
     the variable with the secret part of the webhook's path. After `silence` without an event it
-    is asked for what was missed.
+    is asked for what was missed. Projects whose names match a pattern of `mirror` (*, ?, [abc])
+    are mirrored, measured or not.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,6 +47,7 @@ class GerritServer(BaseModel):
     webhook_secret_env: str | None = None
     silence: Duration = 600.0
     ref_wait: Duration = 300.0
+    mirror: tuple[str, ...] = ()
 
     @property
     def password(self) -> str | None:

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from covtrack.store.queued import ChangeStatus, KnownChange, Received
@@ -42,7 +42,21 @@ def put_events(
 
 def unhandled(connection: Connection, limit: int) -> tuple[Received, ...]:
     """The oldest events that nobody acted on."""
-    found = select(events).where(events.c.handled_at.is_(None)).order_by(events.c.id).limit(limit)
+    return _read_events(connection, events.c.handled_at.is_(None), limit)
+
+
+def newest_event(connection: Connection) -> int:
+    """The id of the newest event; 0 where there is none."""
+    return connection.execute(select(func.max(events.c.id))).scalar() or 0
+
+
+def events_after(connection: Connection, event_id: int, limit: int) -> tuple[Received, ...]:
+    """The oldest events that came after that one, acted on or not."""
+    return _read_events(connection, events.c.id > event_id, limit)
+
+
+def _read_events(connection: Connection, wanted: Any, limit: int) -> tuple[Received, ...]:
+    found = select(events).where(wanted).order_by(events.c.id).limit(limit)
     return tuple(
         Received(
             event_id=row.id,
@@ -72,10 +86,10 @@ def read_watermark(connection: Connection, server: str) -> int | None:
     return connection.execute(found).scalar()
 
 
-def put_watermark(connection: Connection, server: str, at: int) -> None:
-    """Move the watermark; it never goes back."""
+def put_watermark(connection: Connection, server: str, at: int, *, back: bool = False) -> None:
+    """Move the watermark; it goes back only with `back`."""
     statement = _upsert(connection, watermarks).values(server=server, at=at)
-    later = watermarks.c.at < at
+    later = None if back else watermarks.c.at < at
     connection.execute(
         statement.on_conflict_do_update(index_elements=["server"], set_={"at": at}, where=later)
     )

@@ -11,9 +11,9 @@ from typing import Any
 from fixtures import EnvironmentVariable
 from testtools import TestCase
 
-from covtrack.gerrit.client import (
+from covtrack.gerrit.client import GerritClient
+from covtrack.gerrit.failures import (
     Conflict,
-    GerritClient,
     GerritError,
     NotFound,
     Refused,

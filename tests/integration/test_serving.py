@@ -110,18 +110,10 @@ class ServeCase(TestCase):
             )
         )
 
-    def start(self) -> None:
-        argv: list[str | Path] = [
-            sys.executable,
-            "-P",
-            "-m",
-            "covtrack",
-            "--config",
-            self.config,
-            "serve",
-        ]
+    def start(self, command: str = "serve") -> None:
+        words = ["-P", "-m", "covtrack", "--config", str(self.config), command]
         self.serving = start_group(
-            argv,
+            [sys.executable, *words],
             cwd=ROOT,
             env=os.environ | {"PYTHONPATH": str(ROOT), "COVTRACK_TEST_WEBHOOK": "hush"},
             stdout=self.folder / "serve.out",

