@@ -152,11 +152,12 @@ def _no_longer_imported(
     """Files that were imported in the base and that nothing leads to any more."""
     now = imported_files(context for path in fresh for context in read_contexts(path))
     with closing(Footprints(base)) as footprints:
-        touched = list(footprints.touched(Touch.IMPORT))
+        touched = footprints.names(Touch.IMPORT)
+        kept = footprints.names(Touch.IMPORT, without=dropped)
         imported = footprints.imported()
     before, after = ground.base_outlines.dependencies, ground.outlines.dependencies
-    by_tests = {before.file_of(name) for name, _ in touched} - {None}
-    still = {after.file_of(name) for name, context in touched if context not in dropped} - {None}
+    by_tests = {before.file_of(name) for name in touched} - {None}
+    still = {after.file_of(name) for name in kept} - {None}
     modules = {module.path for module in ground.modules}
     old = {path for path in imported if ground.is_test_file(path)}
     left = no_longer_imported(

@@ -86,6 +86,15 @@ class Footprints:
         )
         yield from self._db.execute(query, (kind.value,))
 
+    def names(self, kind: Touch, without: Collection[str] = ()) -> set[str]:
+        """Names touched in that way by other contexts than those."""
+        query = (
+            "SELECT DISTINCT name FROM covtrack_touched WHERE kind = ? AND context_id NOT IN"
+            " (SELECT id FROM context WHERE context IN (SELECT value FROM json_each(?)))"
+        )
+        rows = self._db.execute(query, (kind.value, json.dumps(sorted(without))))
+        return {name for (name,) in rows}
+
     def imported(self) -> set[str]:
         """Files that were imported: those that have a context of their own import."""
         query = "SELECT context FROM context WHERE context LIKE ?"
