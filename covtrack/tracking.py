@@ -210,7 +210,8 @@ class Tracker:
     def _find_base(self, project: ProjectSettings, mirror: Mirror, target: _Target) -> Base | None:
         """The nearest measured ancestor whose snapshot is whole; damaged ones are set aside.
 
-        A change may rest on the unmerged changes below it, a baseline on baselines alone.
+        A change may rest on the unmerged changes below it, a baseline on baselines alone. What was
+        measured of a change itself is no ground to compare it with: see `_same_tree`.
         """
         found = self.database.baselines(
             project.name,
@@ -218,7 +219,9 @@ class Tracker:
             exact=target.select is not Select.CHANGED,
             changes=target.kind is Kind.CHANGE,
         )
-        runs = {run.commit: run for run in found}
+        is_change = target.kind is Kind.CHANGE and target.base_from == target.commit.sha
+        own = target.commit.sha if is_change else None
+        runs = {run.commit: run for run in found if run.commit != own}
         while True:
             nearest = mirror.nearest(target.base_from, tuple(runs))
             if nearest is None:
@@ -247,7 +250,9 @@ class Tracker:
             return None
         sentence = f"{run.commit[:10]} has the same tree: its result holds here too."
         self.listener(Noted(sentence=sentence))
-        return replace(base, before=nearest.before if nearest else None)
+        if nearest is None:
+            return replace(base, before=None)
+        return replace(base, before=nearest.before, compared=nearest.commit)
 
     def _open_base(self, project: str, run: StoredRun) -> Base | None:
         snapshot = self.settings.state / run.snapshot

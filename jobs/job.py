@@ -147,7 +147,7 @@ def _result(
         commit=commit.sha,
         subject=commit.subject,
         committed_at=commit.committed_at,
-        base=request.base.commit if request.base else None,
+        base=request.base.compared or request.base.commit if request.base else None,
         select=request.select,
         kind=request.kind,
         tests=count_outcomes(

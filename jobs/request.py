@@ -15,12 +15,14 @@ from venv_builder import EnvironmentCache, Need
 class Base:
     """What a job builds on: a measured commit and its snapshot.
 
-    Mostly an ancestor; any other has the same tree. `before` are the counts to compare with.
+    Mostly an ancestor; any other has the same tree. `before` are the counts to compare with, those
+    of the commit `compared`, which is the base itself where that is None.
     """
 
     commit: str
     snapshot: Path
     before: Before | None
+    compared: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

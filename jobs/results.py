@@ -193,9 +193,9 @@ class PatchCoverage:
 class JobResult:
     """Everything that one job found out; `snapshot` is a coverage.py data file on disk.
 
-    `carried` maps a commit to the number of tests whose data was last executed there.
-    `tests_cpu_seconds` is the part of the test workers, `env_cpu_seconds` that of getting the
-    environment.
+    `base` is the commit that the figures are compared with. `carried` maps a commit to the number
+    of tests whose data was last executed there. `tests_cpu_seconds` is the part of the test
+    workers, `env_cpu_seconds` that of getting the environment.
     `complete` is False when the figure rests on failed imports, a crash or a timeout: such a
     result never becomes a baseline. `seconds` is wall time per stage, `cpu_seconds` the whole
     user and system time of the measured processes and of covtrack itself. `patch` is None where

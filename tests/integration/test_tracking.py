@@ -132,6 +132,18 @@ class RunTest(TrackingCase):
         self.assertEqual(base.commit, merged.base)
         self.assertEqual((18,), dict(lines_of(merged))["sample/shapes.py"][1])
 
+    def test_a_change_measured_again_is_still_compared_with_what_is_below_it(self) -> None:
+        base = self.run_job()
+        self.clone.repo.git.checkout("-q", "-b", "topic")
+        self.clone.replace("sample/tests/test_shapes.py", "shapes.area(2, 3)", "6")
+        commit = self.clone.commit_all("Test less")
+        first, again = self.run_job(commit), self.run_job(commit)
+        self.assertEqual(0, again.tests.run)
+        self.assertEqual(lines_of(first), lines_of(again))
+        self.assertEqual((base.commit, first.before), (again.base, again.before))
+        assert again.before is not None
+        self.assertLess(again.measurement.total.covered, again.before.total.covered)
+
     def test_change_without_a_baseline_has_one_made_first(self) -> None:
         fork = self.clone.repo.head.commit.hexsha
         self.clone.repo.git.checkout("-q", "-b", "topic")
