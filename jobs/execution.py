@@ -18,7 +18,7 @@ from jobs.faults import (
 )
 from jobs.ground import Ground
 from jobs.importing import files_to_import, imported_files, module_names
-from jobs.outcomes import read_outcomes
+from jobs.outcomes import keep_streams, read_outcomes
 from jobs.parsing import ParsedTree, parse_tree
 from jobs.request import Request
 from jobs.results import Fault, Outcome, Status
@@ -77,6 +77,7 @@ class Execution:
         self.runner = Runner(request.places.scratch / "run", around, listener)
         self.deadline = time.monotonic() + request.settings.timeout
         self.workers: tuple[WorkerResult, ...] = ()
+        self.outcomes: tuple[Outcome, ...] = ()
 
     def run(self, selection: Selection) -> tuple[WorkerResult, ...]:
         """Run the selected tests, and import what has to be imported anew."""
@@ -95,20 +96,18 @@ class Execution:
         if serial:
             results += self.runner.run(serial, timeout=self._left())
         self.workers += results
+        self.outcomes += read_outcomes([result.stream for result in results])
         return results
 
     def ran(self) -> Ran:
         """What all runs left; the streams go into the stestr repository as one."""
-        loaded = any(worker.plan.modules for worker in self.workers)
-        return self._read(self.request.places.stestr if loaded else None)
+        if any(worker.plan.modules for worker in self.workers):
+            keep_streams([worker.stream for worker in self.workers], self.request.places.stestr)
+        return self.ran_so_far()
 
     def ran_so_far(self) -> Ran:
         """What the runs left until now."""
-        return self._read(None)
-
-    def _read(self, repository: Path | None) -> Ran:
-        outcomes = read_outcomes([worker.stream for worker in self.workers], repository)
-        return Ran(workers=self.workers, outcomes=outcomes, parsed=self.parsed)
+        return Ran(workers=self.workers, outcomes=self.outcomes, parsed=self.parsed)
 
     def _imports(self, selection: Selection) -> tuple[str, ...]:
         base = self.request.base.snapshot if self.request.base and selection.carry else None

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import subunit
-from testtools import CopyStreamResult, StreamToDict
+from testtools import StreamToDict
 
 from jobs.results import Outcome, Status
 
@@ -25,12 +25,10 @@ STATUSES = {
 FAILED_IMPORT = re.compile(r"^unittest\.loader\.(?:_FailedTest|ModuleImportFailure)\.(.+)$")
 
 
-def read_outcomes(streams: Sequence[Path], repository: Path | None = None) -> tuple[Outcome, ...]:
+def read_outcomes(streams: Sequence[Path]) -> tuple[Outcome, ...]:
     """Outcomes of all tests that began, in stream order; one without an end is CRASHED.
 
-    With `repository` (a folder), the run is also added to the .stestr folder in there, so that
-    `stestr last`, `failing` and `slowest` work on it. A stream cut off in the middle of a packet
-    is read up to there.
+    A stream cut off in the middle of a packet is read up to there.
     """
     outcomes: list[Outcome] = []
 
@@ -39,17 +37,24 @@ def read_outcomes(streams: Sequence[Path], repository: Path | None = None) -> tu
         if test["status"] != "exists" and test["id"] != "subunit.parser":
             outcomes.append(_as_outcome(test))
 
-    inserters = [_open_inserter(repository)] if repository else []
-    target = CopyStreamResult([StreamToDict(collect), *inserters])
+    _replay_all(streams, StreamToDict(collect))
+    return tuple(outcomes)
+
+
+def keep_streams(streams: Sequence[Path], repository: Path) -> None:
+    """Add a run to the .stestr folder in `repository`: for `stestr last`, `failing`, `slowest`."""
     # The repository's old format passes odd bytes on to standard output, which is not its own.
     with redirect_stdout(io.TextIOWrapper(io.BytesIO(), "utf-8")):
-        target.startTestRun()
-        try:
-            for stream in streams:
-                _replay(stream, target)
-        finally:
-            target.stopTestRun()
-    return tuple(outcomes)
+        _replay_all(streams, _open_inserter(repository))
+
+
+def _replay_all(streams: Sequence[Path], target: Any) -> None:
+    target.startTestRun()
+    try:
+        for stream in streams:
+            _replay(stream, target)
+    finally:
+        target.stopTestRun()
 
 
 def _replay(stream: Path, target: Any) -> None:
