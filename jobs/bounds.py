@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from jobs.comparison import Alignment, FileDifference, Span
 from jobs.outline import Outline, Scope
@@ -17,12 +17,14 @@ class Bounds:
     """What may be spared of the affected tests.
 
     `forced` run in any case; `ways` numbers, by test, the sets of lines that the others ran of
-    what changed or reads it; `doubts` are the functions that changed.
+    what changed or reads it; `doubts` are the functions that changed. `between` maps contexts of
+    what runs between tests, which the change reaches, to the tests around.
     """
 
     forced: frozenset[str]
     ways: Mapping[str, int]
     doubts: tuple[Doubt, ...]
+    between: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 def number_ways(tests: Iterable[str], rows: Iterable[tuple[str, str, int]]) -> dict[str, int]:

@@ -21,6 +21,11 @@ AROUND_TESTS = frozenset({*FIXTURES, "load_tests"})
 BETWEEN_TESTS = "fixtures"
 
 
+def is_between(context: str) -> bool:
+    """Whether the context is that of what runs between a module's tests."""
+    return context.endswith(f":{BETWEEN_TESTS}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileMove:
     """Where a changed file's rows go: the new path (None: nowhere), and by which maps.
@@ -124,7 +129,7 @@ def contexts_to_drop(
     lost = {prefix for test in gone for prefix in _prefixes(test)}
     lost_alone = lost - {prefix for test in left for prefix in _prefixes(test)} if lost else set()
     names = {*ran, *gone}
-    names |= {c for c in reached if c.endswith(f":{BETWEEN_TESTS}")}
+    names |= set(filter(is_between, reached))
     names |= {f"{owner}:{BETWEEN_TESTS}" for owner in lost_alone}
     return frozenset(
         context

@@ -123,13 +123,14 @@ class Proof:
         dropped = self._dropped(ran, chosen)
         proven = unite([*self._carried(dropped), *self.fresh.values()])
         spared = {test: c for test, c in self.candidates.items() if test not in {*ran, *chosen}}
-        return choose_more(
+        more = choose_more(
             spared,
             proven,
             doubtful=[doubt for doubt in self.bounds.doubts if self._is_open(doubt, proven)],
             groups=set(self._surprised()),
             exhaust=self.rounds > 1,
         )
+        return more | {test for test in self._around_lost(proven) if test in spared}
 
     def part(self, tests: frozenset[str]) -> Selection:
         """The selection of a later round: just those tests, of what ran before nothing."""
@@ -185,6 +186,12 @@ class Proof:
         for context, row in self.rows.items():
             if context not in dropped and context not in self.candidates:
                 yield row
+
+    def _around_lost(self, proven: Bits) -> Iterator[str]:
+        """Tests around what ran between tests in the base, where some of that did not run now."""
+        for context, tests in self.bounds.between.items():
+            if subtract(self.rows.get(context, {}), proven):
+                yield from tests
 
     def _is_open(self, doubt: Doubt, proven: Bits) -> bool:
         """Whether statements or branches of the doubt did not run."""
