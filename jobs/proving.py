@@ -110,10 +110,12 @@ class Proof:
         """Take in what a round left; the known tests that ran until now, asked for or not."""
         self.rounds += 1
         self.ran = self.execution.ran_so_far()
-        for path in (path for result in results for path in result.data):
-            for context, row in self.reader.read(path, {}).items():
-                self.fresh[context] = unite([self.fresh.get(context, {}), row])
-        return frozenset(o.test for o in self.ran.outcomes if o.test in self.modules)
+        ran = frozenset(o.test for o in self.ran.outcomes if o.test in self.modules)
+        if (self.earlier | self.affected) - ran:
+            for path in (path for result in results for path in result.data):
+                for context, row in self.reader.read(path, {}).items():
+                    self.fresh[context] = unite([self.fresh.get(context, {}), row])
+        return ran
 
     def more(self, chosen: frozenset[str]) -> frozenset[str]:
         """What has to run beside the `chosen`, which ran."""
@@ -122,7 +124,8 @@ class Proof:
         ran = {outcome.test for outcome in self.ran.outcomes}
         dropped = self._dropped(ran, chosen)
         proven = unite([*self._carried(dropped), *self.fresh.values()])
-        spared = {test: c for test, c in self.candidates.items() if test not in {*ran, *chosen}}
+        asked = ran | chosen
+        spared = {test: c for test, c in self.candidates.items() if test not in asked}
         more = choose_more(
             spared,
             proven,
