@@ -9,8 +9,6 @@ from jobs.comparison import Alignment, FileDifference, Span
 from jobs.outline import Outline, Scope
 from jobs.sufficient import Doubt
 
-Outlines = Callable[[str], Outline | None]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
@@ -29,8 +27,7 @@ class Bounds:
 
 def number_ways(tests: Iterable[str], rows: Iterable[tuple[str, str, int]]) -> dict[str, int]:
     """Tests that ran the same lines get one number; `rows` are (test, path, bits)."""
-    wanted = dict.fromkeys(tests, ())
-    ran: dict[str, list[tuple[str, int]]] = {test: [] for test in wanted}
+    ran: dict[str, list[tuple[str, int]]] = {test: [] for test in tests}
     for test, path, bits in rows:
         if test in ran and bits:
             ran[test].append((path, bits))

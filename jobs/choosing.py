@@ -54,12 +54,11 @@ def choose_tests(
         question = Question(request.base, ground, known, footprints)
         reached = question.reached()
         if request.select is not Select.CHANGED:
-            modules = {test: record.module for test, record in known.items()}
             selection = select_affected(
-                ground.modules, modules, reached, other_tests=question.changes_tests()
+                ground.modules, question.modules, reached, other_tests=question.changes_tests()
             )
-            if question.unbounded:
-                note = f"{changed_entry_points(request.base, ground)} All tests are affected."
+            if question.why_unbounded:
+                note = f"{question.why_unbounded} All tests are affected."
                 selection = replace(selection, notes=(note,))
             if request.select is Select.AFFECTED and is_worth_sparing(selection, known):
                 selection = replace(selection, bounds=question.bounds(selection))

@@ -19,6 +19,7 @@ from jobs.runner import WorkerResult
 from jobs.selection import Selection, find_reached_tests, narrow
 from jobs.snapshot import has_arcs, read_contexts
 from jobs.sufficient import Bits, Candidate, Doubt, choose_first, choose_more, subtract, unite
+from jobs.suite import TestModule
 
 # Of the affected tests' seconds, the part above which to choose among them cannot pay.
 WORTH_CHOOSING = 0.8
@@ -75,6 +76,11 @@ class Proof:
     def rows(self) -> Rows:
         """The base's rows at the new tree's lines."""
         return self.reader.read(self.base, self.moves)
+
+    @cached_property
+    def contexts(self) -> frozenset[str]:
+        """Every context of the base."""
+        return read_contexts(self.base)
 
     @cached_property
     def covered_before(self) -> Bits:
@@ -138,18 +144,22 @@ class Proof:
     def part(self, tests: frozenset[str]) -> Selection:
         """The selection of a later round: just those tests, of what ran before nothing."""
         part = narrow(replace(self.selection, loaded=frozenset()), self.modules, tests)
-        names = {self.modules[test] for test in tests}
-        modules = tuple(m for m in self.execution.ground.modules if m.name in names)
         ran = {name for o in self.ran.outcomes for name in (o.test, _plain(o.test))}
         skip = frozenset({*part.skip, *(ran - tests)})
-        return replace(part, run=modules, skip=skip, imports=frozenset())
+        return replace(part, run=self._modules_of(tests), skip=skip, imports=frozenset())
 
     def what_ran(self, chosen: frozenset[str]) -> Selection:
         """The selection as if just what ran had been selected; the rest is spared."""
-        modules = {self.modules[test] for test in chosen} | self.selection.loaded
-        run = tuple(m for m in self.execution.ground.modules if m.name in modules)
         narrowed = narrow(self.selection, self.modules, chosen)
+        run = self._modules_of(chosen, self.selection.loaded)
         return replace(narrowed, run=run, spared=self.affected - chosen)
+
+    def _modules_of(
+        self, tests: Collection[str], loaded: Collection[str] = ()
+    ) -> tuple[TestModule, ...]:
+        """The modules of tests, and those of the names; not only of what was selected first."""
+        names = {*(self.modules[test] for test in tests), *loaded}
+        return tuple(m for m in self.execution.ground.modules if m.name in names)
 
     def _may_lack(self, chosen: frozenset[str]) -> bool:
         """Whether a line may have lost its proof: never where what ran, ran all of its old lines.
@@ -175,7 +185,7 @@ class Proof:
             gone = find_gone(self.what_ran(chosen), self.ran, known)
         modules = {name for worker in self.execution.workers for name in worker.tests}
         return contexts_to_drop(
-            read_contexts(self.base),
+            self.contexts,
             ran=ran,
             gone=gone | {t for t, module in self.modules.items() if module in self.selection.gone},
             left=known.keys() - gone,
@@ -225,10 +235,8 @@ class Proof:
 
     def _is_new(self, path: str, bits: int, changed: Sequence[range]) -> bool:
         """Whether anything of the bits lies outside of the changed lines."""
-        for line in self.reader.lines(path, bits):
-            if not any(line in lines for lines in changed):
-                return True
-        return False
+        lines = self.reader.lines(path, bits)
+        return any(not any(line in span for span in changed) for line in lines)
 
 
 def _plain(test: str) -> str:

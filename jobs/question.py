@@ -46,6 +46,11 @@ class Question:
             tests=ground.is_test_file,
         )
 
+    @cached_property
+    def modules(self) -> Mapping[str, str]:
+        """The modules' names of the base's tests."""
+        return {test: record.module for test, record in self.known.items()}
+
     def reached(self) -> Reached:
         """All that the change reaches."""
         ground, before, after = self.ground, self.ground.base_outlines, self.ground.outlines
@@ -71,9 +76,14 @@ class Question:
         return tuple(differences(self.ground.diff, before, after))
 
     @cached_property
+    def why_unbounded(self) -> str | None:
+        """A sentence, where the entry points differ."""
+        return changed_entry_points(self.base, self.ground)
+
+    @cached_property
     def unbounded(self) -> Mapping[str, str]:
         """All tests, where the entry points differ."""
-        sentence = changed_entry_points(self.base, self.ground)
+        sentence = self.why_unbounded
         why = sentence and f"{sentence[0].lower()}{sentence[1:].rstrip('.')}"
         return dict.fromkeys(self.known, why) if why else {}
 
@@ -91,14 +101,13 @@ class Question:
             for path in measured
             for context, bits in self.footprints.rows(path)
         )
-        by_module = ((test, self.known[test].module, 1) for test in self.unbounded)
-        modules = {test: record.module for test, record in self.known.items()}
+        by_module = ((test, self.modules[test], 1) for test in self.unbounded)
         return Bounds(
             forced=frozenset(self._forced(selection)) & affected,
             ways=number_ways(affected, chain(rows, by_module)),
             doubts=tuple(self._doubts()),
             between={
-                context: frozenset(tests_around(context, modules)) & affected
+                context: frozenset(tests_around(context, self.modules)) & affected
                 for context in selection.reached
                 if is_between(context)
             },
@@ -106,13 +115,12 @@ class Question:
 
     def _forced(self, selection: Selection) -> Iterator[str]:
         """Tests that changed themselves, opened what changed, or rest on a reached fixture."""
-        modules = {test: record.module for test, record in self.known.items()}
         yield from self.touching
         for difference in self.differences:
             if difference.old and self.ground.is_test_file(difference.old):
                 yield from self._changed_tests(difference.old, difference)
         for context in selection.reached:
-            around = _one_of_each_class(tests_around(context, modules), self.known)
+            around = _one_of_each_class(tests_around(context, self.modules), self.known)
             # What runs between tests is not told apart by class: what one leaves out shows later.
             yield from tuple(around)[:1] if is_between(context) else around
 
@@ -136,9 +144,8 @@ class Question:
 
     def _tests_running(self, path: str, spans: Collection[Span]) -> set[str]:
         """Tests that ran any line of the spans, themselves or in a fixture around them."""
-        modules = {test: record.module for test, record in self.known.items()}
         contexts = self.uses.running(path, spans)
-        return {test for context in contexts for test in tests_around(context, modules)}
+        return {test for context in contexts for test in tests_around(context, self.modules)}
 
 
 def _one_of_each_class(tests: Iterable[str], known: Mapping[str, TestRecord]) -> Collection[str]:
