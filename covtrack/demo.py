@@ -151,7 +151,7 @@ def _print_why(tracker: Tracker, jobs: list[Job]) -> None:
 def _print_jobs(jobs: list[Job]) -> None:
     """A row per job; costs are CPU seconds, and their share of the first, full run."""
     full = jobs[0].result.cpu_seconds
-    figures = ("run", "carried", "coverage", "CPU s", "of full")
+    figures = ("run", "carried", "spared", "coverage", "CPU s", "of full")
     columns = (
         Column(title="commit"),
         Column(title="kind"),
@@ -163,6 +163,7 @@ def _print_jobs(jobs: list[Job]) -> None:
             job.result.kind.value,
             str(job.result.tests.run),
             str(job.result.tests.carried),
+            str(job.result.tests.spared),
             format_share(job.result.measurement.total),
             f"{job.result.cpu_seconds:.1f}",
             f"{100 * job.result.cpu_seconds / full:.1f} %",

@@ -7,7 +7,6 @@ nothing is stored: it is no commit that anybody made.
 from __future__ import annotations
 
 import shutil
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from jobs.project import ProjectSettings, Recorder
 from jobs.repository import Commit
 from jobs.request import Base, Request
 from jobs.results import JobResult, Kind, Select
-from jobs.snapshot import file_digest, read_tests
+from jobs.snapshot import count_proofs, file_digest, read_tests
 from venv_builder.errors import InfrastructureError, UsageError
 from venv_builder.progress import Noted
 
@@ -252,7 +251,7 @@ def _report(
         shared=after.covered - found.gains.kept - own,
         lost=before.covered - found.gains.kept,
         overlapping_tests=found.overlapping,
-        rests_on=dict(Counter(record.executed for record in found.tests.values())),
+        rests_on=dict(count_proofs(found.tests.values())),
         complete=not lacking,
         notes=(*found.notes, *(f"The figure of {sha[:10]} is incomplete." for sha in lacking)),
         seconds={stage: round(seconds, 3) for stage, seconds in found.seconds.items()},

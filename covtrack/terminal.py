@@ -157,9 +157,10 @@ def render_result(result: JobResult, target: Fraction) -> None:
 def render_line(result: JobResult) -> str:
     """One line on a result, for lists."""
     tests = result.tests
+    spared = f"{tests.spared} spared, " if tests.spared else ""
     return (
         f"{result.commit[:10]} {format_share(result.measurement.total)}  {tests.run} tests run, "
-        f"{tests.carried} carried, CPU {result.cpu_seconds:.1f} s  {result.subject}"
+        f"{tests.carried} carried, {spared}CPU {result.cpu_seconds:.1f} s  {result.subject}"
     )
 
 

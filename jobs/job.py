@@ -7,7 +7,6 @@ the base's snapshot, and writes below its own places alone; it knows no database
 from __future__ import annotations
 
 import shutil
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ from jobs.results import (
     count_outcomes,
 )
 from jobs.selection import Selection
-from jobs.snapshot import TestRecord, read_executed, read_tests
+from jobs.snapshot import TestRecord, count_proofs, read_executed, read_tests
 from jobs.suite import TestModule
 from jobs.vendored import CONF, make_matcher, parse_common_conf
 from venv_builder import Need
@@ -137,7 +136,7 @@ def _result(
     cpu_seconds: float,
 ) -> JobResult:
     now = {outcome.test for outcome in ran.outcomes}
-    carried = Counter(r.executed for test, r in tests.items() if test not in now and not r.spared)
+    carried = count_proofs(record for test, record in tests.items() if test not in now)
     spared = sum(bool(record.spared) for record in tests.values())
     deselected = {test for worker in ran.workers for test in worker.deselected} - now - set(tests)
     commit = request.commit

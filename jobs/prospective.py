@@ -9,7 +9,7 @@ away. All rows stand at the merged tree's lines.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jobs.measure import NOTHING, Executed, covered_statements
 from jobs.merge import FileMove
@@ -120,6 +120,8 @@ def join(tip: Tip, parts: Sequence[Part]) -> Joined:
     spared = frozenset(test for test, record in tip.tests.items() if record.spared)
     for test in spared.union(*(part.spared for part in parts)) & tests.keys() - fresh:
         rows[test] = {}  # others prove what it ran
+        by = next((part.commit for part in parts if test in part.spared), "")
+        tests[test] = replace(tests[test], spared=tests[test].spared or by)
     for context in _contexts_of_no_test(tip, parts):
         rows[context] = _take_deltas(context, tip, parts)
     return Joined(

@@ -8,7 +8,7 @@ from fixtures import MonkeyPatch
 
 from covtrack.reasons import explain_test
 from jobs.results import JobResult, Select
-from jobs.snapshot import read_tests
+from jobs.snapshot import count_proofs, read_tests
 from tests.integration.test_tracking import TrackingCase, lines_of
 from tests.sample_project import SampleClone
 
@@ -118,6 +118,12 @@ class SparingTest(TrackingCase):
         stored = tracker.database.newest_run(self.name)
         assert stored is not None
         self.assertEqual(result.tests, stored.tests)
+
+    def test_a_spared_test_is_no_proof(self) -> None:
+        self.clone.replace("lib/steps.py", "value * 2", "value * 3")
+        result = self.check()
+        proofs = count_proofs(read_tests(result.snapshot).values())
+        self.assertEqual({result.commit: 2}, dict(proofs))
 
     def test_affected_all_runs_them_all(self) -> None:
         self.clone.replace("lib/steps.py", "value * 2", "value * 3")
