@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from jobs.comparison import Alignment, FileDifference, Span
+from jobs.comparison import Alignment, FileDifference, Span, pair_functions
 from jobs.outline import Outline, Scope
 from jobs.sufficient import Doubt
 
@@ -53,9 +53,11 @@ def find_doubts(
         return
     kept = set(alignment.lines.values())
     changed = {function.scope.name: function for function in difference.functions}
-    known = before.by_name if before else {}
+    pairs = pair_functions(before, after) if before else {}
+    names = {now.name: old for old, now in pairs.items()}
     for function in after.functions:
-        if function.name not in known:
+        old = names.get(function.name)
+        if old is None:
             yield Doubt(
                 path=difference.new,
                 first=function.body,
@@ -63,12 +65,12 @@ def find_doubts(
                 tests=None,
                 entered=function.body,
             )
-        elif function.name in changed and difference.old is not None:
+        elif old in changed and difference.old is not None:
             yield Doubt(
                 path=difference.new,
                 first=_first_changed(function, kept),
                 last=function.last,
-                tests=frozenset(running(difference.old, changed[function.name].spans)),
+                tests=frozenset(running(difference.old, changed[old].spans)),
             )
 
 

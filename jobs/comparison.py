@@ -7,7 +7,7 @@ formatted; the same holds for all that runs at import. What differs is named.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
@@ -71,9 +71,72 @@ def _whole(function: Scope) -> ChangedFunction:
     return ChangedFunction(scope=function, spans=((function.body, function.last),))
 
 
+def pair_functions(before: Outline, after: Outline) -> dict[str, Scope]:
+    """The new version of each function of the old one that is still there, by its old name.
+
+    Functions of one name, such as overloads, go by their order; but where some came or went,
+    first those that are the same by header, place and body, then the others of one header.
+    """
+    moved = dict(_pair_namesakes(before, after))
+    taken = {now.name for now in moved.values() if now}
+    pairs: dict[str, Scope] = {}
+    around: list[str] = []
+    for function in before.functions:  # inner functions come after outer ones
+        name = function.name
+        while around and not name.startswith(f"{around[-1]}."):
+            around.pop()
+        if name in moved:
+            now = moved[name]
+        elif not around:
+            now = None if name in taken else after.by_name.get(name)
+        else:
+            outer = pairs.get(around[-1])
+            now = outer and after.by_name.get(f"{outer.name}{name.removeprefix(around[-1])}")
+        around.append(name)
+        if now is not None:
+            pairs[name] = now
+    return pairs
+
+
+def _pair_namesakes(before: Outline, after: Outline) -> Iterator[tuple[str, Scope | None]]:
+    """Functions outside others that had, or got, namesakes; None for one that is gone."""
+    old, new = _namesakes(before), _namesakes(after)
+    for name in old.keys() & new.keys():
+        was, now = old[name], new[name]
+        if len(was) == len(now):
+            continue
+        yield from ((function.name, None) for function, _ in was)
+        matcher = SequenceMatcher(None, _keys(was), _keys(now), autojunk=False)
+        for _, first, last, new_first, new_last in matcher.get_opcodes():
+            pairs = zip(reversed(was[first:last]), reversed(now[new_first:new_last]), strict=False)
+            for (function, header), (other, other_header) in pairs:
+                if header == other_header:
+                    yield function.name, other
+
+
+def _keys(found: Iterable[tuple[Scope, str]]) -> list[tuple[str, str, str]]:
+    return [(header, function.hash, function.shape) for function, header in found]
+
+
+def _namesakes(outline: Outline) -> dict[str, list[tuple[Scope, str]]]:
+    """Functions outside others with the hash of their def, by their name without a number.
+
+    The hash is "" for what only type checkers see.
+    """
+    headers = {s.line: s.hash for s in outline.statements if s.kind is StatementKind.DEF}
+    found: dict[str, list[tuple[Scope, str]]] = {}
+    for function in outline.functions:
+        parts = function.name.split(".")
+        if not any(".".join(parts[:n]) in outline.by_name for n in range(1, len(parts))):
+            same = found.setdefault(function.name.partition("#")[0], [])
+            same.append((function, headers.get(function.first, "")))
+    return found
+
+
 def _changed_functions(before: Outline, after: Outline) -> Iterable[ChangedFunction]:
+    pairs = pair_functions(before, after)
     for function in before.functions:
-        now = after.by_name.get(function.name)
+        now = pairs.get(function.name)
         if now is None or now.shape != function.shape:
             yield _whole(function)
         elif now.hash != function.hash:
@@ -189,8 +252,9 @@ def align(before: Outline | None, after: Outline | None) -> Alignment:
         last = max([*before.anchors, *inner], default=0)
         outer = [line for line in range(1, last + 1) if line not in inner]
         lines |= _align_scope(outer, before.anchors, after.anchors)
+    pairs = pair_functions(before, after)
     for function in before.functions:  # inner functions come after outer ones
-        now = after.by_name.get(function.name)
+        now = pairs.get(function.name)
         own = _own_lines(function)
         for line in own:
             lines.pop(line, None)

@@ -217,6 +217,31 @@ class AlignTest(TestCase):
         swapped = old.replace("one", "zwei").replace("two", "one")
         self.assertEqual(set(), self.aligned(old, swapped).lines.keys() & {2, 5})
 
+    def moved_lines(self, old: str, new: str) -> dict[int, int]:
+        """Where the old lines of functions' bodies are now."""
+        moved = self.aligned(old, new).lines
+        bodies = {
+            n for f in read(old).functions for n in range(f.body, f.last + 1) if n != f.first
+        }
+        return {line: now for line, now in moved.items() if line in bodies}
+
+    def test_a_function_that_gets_overloads_stays_itself(self) -> None:
+        old = "def f(a):\n    def g():\n        one()\n    return g\n"
+        stub = "@overload\ndef f(a: {}) -> int: ...\n"
+        new = stub.format("int") + stub.format("str") + old
+        self.assertEqual({2: 6, 3: 7, 4: 8}, self.moved_lines(old, new))
+        self.assertEqual({6: 2, 7: 3, 8: 4}, self.moved_lines(new, old))
+        self.assertEqual({}, functions(differ(old, new)))
+        self.assertEqual({"f", "f#2"}, set(functions(differ(new, old))))
+
+    def test_a_body_under_another_header_is_another_function(self) -> None:
+        old = "@on(int)\ndef _(a):\n    one()\n@on(str)\ndef _(a):\n    two()\n"
+        third = "@on(bytes)\ndef _(a):\n    two()\n"
+        swapped = old.replace("one", "zwei").replace("two", "one").replace("zwei", "two")
+        self.assertEqual({"_", "_#2"}, set(functions(differ(old, swapped + third))))
+        self.assertEqual({"_", "_#2"}, set(functions(differ(old, swapped))))
+        self.assertEqual({}, functions(differ(old, third + old)))
+
     def test_statements_that_are_alike_keep_their_order(self) -> None:
         old = "def f():\n    one()\n    one()\n    two()\n"
         moved = self.aligned(old, "def f():\n    one()\n    one()\n    one()\n    two()\n")
