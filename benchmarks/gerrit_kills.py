@@ -52,15 +52,11 @@ class Stage:
         self.clone.commit({name: dedent(text) for name, text in FILES.items()}, "Begin")
         self.clone.git("push", "-q", self.url, "HEAD:refs/heads/master")
         self.clone.git("branch", "start")
-        server = self.gerrit.server
         (self.folder / "covtrack.toml").write_text(
             SETTINGS.format(
                 state=self.folder / "state",
                 database=self.folder / "serve.sqlite",
-                url=server.url,
-                ssh=server.ssh,
-                options=json.dumps(server.ssh_options),
-                password=server.password_env,
+                server=self.gerrit.table(),
                 project=PROJECT,
                 git=self.url,
             )

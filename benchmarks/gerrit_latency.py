@@ -28,12 +28,7 @@ ROOT = Path(__file__).parents[1]
 SETTINGS = """
 state = "{state}"
 listen = "127.0.0.1:0"
-[gerrit.real]
-url = "{url}"
-ssh = "{ssh}"
-ssh_options = {options}
-user = "admin"
-password_env = "{password}"
+{server}
 [projects.measured]
 git = "{git}"
 gerrit = "real"
@@ -131,14 +126,11 @@ def write_settings(
     gerrit: RealGerrit, folder: Path, part: str, url: str, words: argparse.Namespace
 ) -> Path:
     """covtrack.toml of one of the two state folders."""
-    server, config = gerrit.server, folder / f"{part}.toml"
+    config = folder / f"{part}.toml"
     config.write_text(
         SETTINGS.format(
             state=folder / part,
-            url=server.url,
-            ssh=server.ssh,
-            options=json.dumps(server.ssh_options),
-            password=server.password_env,
+            server=gerrit.table(),
             git=url,
             constraints=words.constraints,
         )

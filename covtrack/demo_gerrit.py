@@ -5,7 +5,6 @@ Everything is below one folder and listens on loopback alone; all that is starte
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -37,12 +36,7 @@ SETTINGS = """\
 state = "state"
 listen = "127.0.0.1:0"
 
-[gerrit.demo]
-url = "{url}"
-ssh = "{ssh}"
-ssh_options = {options}
-user = "{user}"
-password_env = "{password}"
+{server}
 
 [projects."{name}"]
 git = "{url}/{name}"
@@ -184,13 +178,9 @@ def _show(folder: Path, gerrit: LocalGerrit, history: History, stages: Stages) -
 
 
 def _write_settings(path: Path, gerrit: LocalGerrit, name: str) -> None:
-    server = gerrit.server
     text = SETTINGS.format(
-        url=server.url,
-        ssh=server.ssh,
-        options=json.dumps(server.ssh_options),
-        user=server.user,
-        password=server.password_env,
+        server=gerrit.table(),
+        url=gerrit.server.url,
         name=name,
         python=newest_python(),
     )

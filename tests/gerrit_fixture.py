@@ -18,8 +18,8 @@ from tests.scratch_git import ScratchRepository
 class RealGerrit(LocalGerrit):
     """A local Gerrit whose changes are pushed by git, from clones in a scratch folder."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder / "gerrit", name="real")
+    def __init__(self, folder: Path, name: str = "real") -> None:
+        super().__init__(folder / "gerrit", name=name)
 
     def push(
         self, project: str, change_id: str, files: Mapping[str, str], subject: str = "A change"

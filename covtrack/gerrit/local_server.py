@@ -18,6 +18,7 @@ from urllib.parse import quote
 from uuid import uuid4
 
 import requests
+import tomlkit
 from platformdirs import user_cache_path
 
 from covtrack.gerrit.local_parts import (
@@ -72,6 +73,11 @@ class LocalGerrit:
             user=USER,
             password_env=PASSWORD_VARIABLE,
         )
+
+    def table(self, **more: str) -> str:
+        """Its table in covtrack.toml, with more settings where the caller wants them."""
+        known = self.server.model_dump(mode="json", exclude={"name"}, exclude_defaults=True)
+        return tomlkit.dumps({"gerrit": {self._name: known | more}})
 
     @property
     def site(self) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import secrets
@@ -37,13 +36,7 @@ SETTINGS = """
 state = "{state}"
 database = "sqlite:///{database}"
 listen = "127.0.0.1:0"
-[gerrit.real]
-url = "{url}"
-ssh = "{ssh}"
-ssh_options = {options}
-user = "admin"
-password_env = "{password}"
-webhook_secret_env = "COVTRACK_TEST_WEBHOOK"
+{server}
 [projects."{project}"]
 git = "{git}"
 gerrit = "real"
@@ -96,15 +89,11 @@ class ServeCase(TestCase):
         self.addCleanup(self.stop)
 
     def write_settings(self) -> None:
-        server = self.gerrit.server
         self.config.write_text(
             SETTINGS.format(
                 state=STATE,
                 database=self.folder / "serve.sqlite",
-                url=server.url,
-                ssh=server.ssh,
-                options=json.dumps(server.ssh_options),
-                password=server.password_env,
+                server=self.gerrit.table(webhook_secret_env="COVTRACK_TEST_WEBHOOK"),
                 project=self.project,
                 git=self.url,
             )
