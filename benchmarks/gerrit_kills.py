@@ -23,7 +23,7 @@ from time import monotonic, sleep
 from covtrack.gerrit.client import GerritClient
 from covtrack.store import queueing
 from covtrack.store.database import Database
-from covtrack.store.queued import ALIVE, JobKind, VerdictState
+from covtrack.store.queued import ALIVE, DUE, JobKind
 from tests.gerrit_fixture import RealGerrit
 from tests.integration.test_serving import SETTINGS, TAG
 from tests.sample_project import FILES
@@ -104,7 +104,7 @@ def finish(stage: Stage, database: Database, seconds: float = 300.0) -> bool:
     while monotonic() < end and quiet < 10:
         sleep(0.5)
         jobs = database.read(lambda connection: queueing.newest_jobs(connection, 10_000))
-        busy = any(job.state in ALIVE or job.verdict is VerdictState.PENDING for job in jobs)
+        busy = any(job.state in ALIVE or job.verdict in DUE for job in jobs)
         quiet = 0 if busy or not jobs else quiet + 1
     serving.kill(20.0)
     return quiet >= 10

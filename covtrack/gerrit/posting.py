@@ -1,7 +1,8 @@
 """Posts verdicts: each once, on the patch set that it is about, whatever happens on the way.
 
 An attempt is noted in the database before it is made; where it is not known whether Gerrit took
-one, the change's messages are read before another is made.
+one, the change's messages are read before another is made: for 13 minutes, again and again, where
+Gerrit was seen to take it and did not answer.
 """
 
 from __future__ import annotations
@@ -38,6 +39,9 @@ from venv_builder.errors import CovtrackError
 MOST_NOT_FOUND = 6
 # So long a server may take over a post that it was seen to take, before it is looked for there.
 UNSURE_SECONDS = 60.0
+# So often it is looked for, 60 to 300 seconds apart, before it is taken for lost.
+MOST_LOOKS = 7
+NOT_SEEN = "Gerrit did not answer when it was sent, and does not show it yet."
 FIRST_DELAY, LONGEST_DELAY = 5.0, 300.0
 
 
@@ -95,6 +99,8 @@ class Poster:
             self._note(job, VerdictState.SILENT)
         elif job.verdict_attempts and _count_ours(client, job) > posted:
             self._note(job, VerdictState.POSTED)
+        elif job.verdict is VerdictState.UNSURE and job.verdict_attempts < MOST_LOOKS:
+            self._later(job, NOT_SEEN, UNSURE_SECONDS)
         else:
             self._send(job, client, review)
 
@@ -113,7 +119,8 @@ class Poster:
         try:
             self._note(job, VerdictState.POSTED, self._deliver(job, client, review))
         except Unanswered as error:
-            self._later(job, str(error), UNSURE_SECONDS)
+            self._put(job, {"verdict": VerdictState.UNSURE.value})
+            self._later(replace(job, verdict_attempts=0), str(error), UNSURE_SECONDS)
         except (Refused, Conflict) as error:
             self._note(job, VerdictState.REFUSED, str(error))
 

@@ -32,13 +32,17 @@ ALIVE = (JobState.NEW, JobState.QUEUED, JobState.RUNNING)
 
 
 class VerdictState(StrEnum):
-    """What became of a job's verdict; PENDING until Gerrit has it."""
+    """What became of a job's verdict; the first two are not over."""
 
     PENDING = "pending"
+    UNSURE = "unsure"  # sent, and Gerrit did not answer: it may take it yet
     POSTED = "posted"
     SILENT = "silent"  # there was nothing to say, or nothing is to be said
     OBSOLETE = "obsolete"  # another patch set, or the change is closed
     REFUSED = "refused"  # Gerrit does not take it
+
+
+DUE = (VerdictState.PENDING, VerdictState.UNSURE)
 
 
 class ChangeStatus(StrEnum):

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, select, update
 
-from covtrack.store.queued import ALIVE, Job, JobKind, JobState, NewJob, VerdictState
+from covtrack.store.queued import ALIVE, DUE, Job, JobKind, JobState, NewJob, VerdictState
 from covtrack.store.schema import jobs
 
 _ALIVE = jobs.c.state.in_([state.value for state in ALIVE])
@@ -158,7 +158,7 @@ def newest_jobs(
 def pending_verdicts(connection: Connection, now: datetime, limit: int = 50) -> tuple[Job, ...]:
     """Jobs whose verdict is to be posted by now, oldest first."""
     due = (jobs.c.verdict_not_before.is_(None)) | (jobs.c.verdict_not_before <= now)
-    wanted = (jobs.c.verdict == VerdictState.PENDING.value, due)
+    wanted = (jobs.c.verdict.in_([state.value for state in DUE]), due)
     found = select(jobs).where(*wanted).order_by(jobs.c.id).limit(limit)
     return tuple(_job(row) for row in connection.execute(found))
 

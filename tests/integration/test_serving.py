@@ -22,7 +22,7 @@ from covtrack.gerrit.client import GerritClient
 from covtrack.gerrit.values import ChangeInfo, ReviewMessage
 from covtrack.store import queueing
 from covtrack.store.database import Database
-from covtrack.store.queued import ALIVE, Job, JobKind, JobState, VerdictState
+from covtrack.store.queued import ALIVE, DUE, Job, JobKind, JobState
 from tests.gerrit_fixture import RealGerrit, real_gerrit
 from tests.sample_project import FILES
 from tests.scratch_git import ScratchRepository
@@ -159,7 +159,7 @@ class ServeCase(TestCase):
         """Whether everything that is known has been done and said."""
         jobs = self.jobs()
         alive = any(job.state in ALIVE for job in jobs)
-        return not alive and all(job.verdict is not VerdictState.PENDING for job in jobs)
+        return not alive and all(job.verdict not in DUE for job in jobs)
 
 
 def find_change(url: str, change: int) -> dict[str, Any] | None:

@@ -15,11 +15,11 @@ from testtools import TestCase
 from covtrack.gerrit.client import GerritClient
 from covtrack.gerrit.listener import ServerListener
 from covtrack.gerrit.playback import OVERLAP
-from covtrack.gerrit.posting import Poster
+from covtrack.gerrit.posting import NOT_SEEN, Poster
 from covtrack.settings import Settings, TrackedProject
 from covtrack.store import queueing
 from covtrack.store.database import Database
-from covtrack.store.queued import JobKind, JobState, NewJob, VerdictState
+from covtrack.store.queued import DUE, JobKind, JobState, NewJob, VerdictState
 from covtrack.tracking import Tracker
 from tests.fake_ssh import created, line_of
 from tests.gerrit_fake import PASSWORD, PASSWORD_VARIABLE, FakeGerrit
@@ -204,7 +204,7 @@ class PostingCase(TestCase):
     def step_until_said(self, seconds: float = 20.0) -> None:
         """Until the verdict is not pending any more, then on for longer than any delay."""
         end = monotonic() + seconds
-        while self.verdict() is VerdictState.PENDING:
+        while self.verdict() in DUE:
             assert monotonic() < end, self.said
             self.poster.step()
             sleep(0.02)
@@ -231,6 +231,12 @@ class SlowPostTest(PostingCase):
         self.step_until_said()
         self.assertEqual((1, VerdictState.POSTED), (self.posted(), self.verdict()))
 
+    def test_taken_long_after_the_timeout(self) -> None:
+        self.gerrit.slow, self.gerrit.slow_method = 8 * TIMEOUT, "POST"
+        self.step_until_said()
+        self.assertEqual((1, VerdictState.POSTED), (self.posted(), self.verdict()))
+        self.assertGreater(len([one for one in self.said if NOT_SEEN in one]), 1)
+
     def test_killed_while_gerrit_takes_its_time(self) -> None:
         self.gerrit.slow, self.gerrit.slow_method = 2 * TIMEOUT, "POST"
         self.useFixture(MonkeyPatch("covtrack.gerrit.posting.Poster._later", lambda *_: None))
@@ -240,9 +246,10 @@ class SlowPostTest(PostingCase):
         self.assertEqual((1, VerdictState.POSTED), (self.posted(), self.verdict()))
 
     def test_never_taken(self) -> None:
-        self.gerrit.fail_with = "slow"
+        self.useFixture(MonkeyPatch("covtrack.gerrit.posting.MOST_LOOKS", 3))
+        self.gerrit.fail_with, self.gerrit.fail_after = "slow", 1  # the post alone
         self.poster.step()
-        self.assertEqual((0, VerdictState.PENDING), (self.posted(), self.verdict()))
+        self.assertEqual((0, VerdictState.UNSURE), (self.posted(), self.verdict()))
         self.gerrit.fail_with = None
         self.step_until_said()
         self.assertEqual((1, VerdictState.POSTED), (self.posted(), self.verdict()))
