@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from covtrack.settings import Settings
@@ -54,16 +55,25 @@ class Executor:
         self.say = say
         self.logs = settings.state / "jobs"
         self.started: dict[int, Started] = {}
+        self._in_doubt = False
 
     def recover(self) -> int:
         """Queue again what was running when an executor died; how many jobs that were."""
         return self.database.write(queueing.recover)
 
     def step(self) -> bool:
-        """End, kill and start what is to be; whether anything happened."""
+        """End, kill and start what is to be; whether anything happened.
+
+        Where the database fails meanwhile, whether a job was claimed may be unknown: at the next
+        step what is claimed and not running here is queued again.
+        """
+        if self._in_doubt:
+            self.database.write(partial(queueing.recover, held=tuple(self.started)))
+        self._in_doubt = True
         ended = self._finish_all()
         killed = self._kill_unwanted()
         begun = self._start_some()
+        self._in_doubt = False
         return bool(ended or killed or begun)
 
     def stop(self) -> None:
@@ -125,8 +135,8 @@ class Executor:
                 killed += 1
             elif self._is_overdue(job):
                 one.group.kill()
-                del self.started[job_id]
                 self._end(job, InfrastructureError.exit_status, TOO_LONG)
+                del self.started[job_id]
                 killed += 1
         return killed
 
@@ -139,11 +149,11 @@ class Executor:
 
     def _finish(self, one: Started) -> None:
         status = one.group.poll()
-        del self.started[one.job.job_id]
         job = self._job(one.job.job_id)
         if job is not None and job.state is JobState.RUNNING:
             words = job.error or _last_words(one.log)
             self._end(job, 1 if status is None else status, words)
+        del self.started[one.job.job_id]  # at last: where the database fails it is tried again
 
     def _end(self, job: Job, status: int, words: str) -> None:
         """Note how a job ended; a fault of infrastructure is tried again a few times."""

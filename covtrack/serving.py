@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -142,9 +143,11 @@ class Service:
 
     def _forget(self) -> None:
         while not self.stop.is_set():
-            self.database.write(
-                lambda connection: inbox.forget_events(connection, datetime.now(UTC) - EVENTS_KEPT)
-            )
+            before = datetime.now(UTC) - EVENTS_KEPT
+            try:
+                self.database.write(partial(inbox.forget_events, before=before))
+            except CovtrackError as error:  # the next round has it too
+                self.say(f"forget: {error}")
             self.stop.wait(FORGET_SECONDS)
 
 

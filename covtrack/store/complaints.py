@@ -17,6 +17,7 @@ from venv_builder.errors import CovtrackError, DataError, InfrastructureError
 _DAMAGED = "Restore it from a backup, or move it aside and measure again."
 _PLACE = "Check the folder's permissions, or set another database URL in covtrack.toml."
 _BUSY = "Another process holds it: wait for that one to end, then try again."
+_AGAIN = "Try again."
 _SERVER = "Check that the server runs, and the database URL in covtrack.toml."
 
 _SQLITE: tuple[tuple[str, type[CovtrackError], str, str], ...] = (
@@ -35,6 +36,9 @@ _POSTGRESQL: tuple[tuple[str, type[CovtrackError], str, str], ...] = (
     ("42501", InfrastructureError, "refuses covtrack's user", "Grant it the rights it needs."),
     ("42", DataError, "does not hold covtrack's tables as it should", _DAMAGED),
     ("XX", DataError, "is damaged", _DAMAGED),
+    ("40", InfrastructureError, "was changed by another process at the same moment", _AGAIN),
+    ("25P03", InfrastructureError, "waited too long for its own transaction to go on", _AGAIN),
+    ("57P0", InfrastructureError, "is being stopped or started", _AGAIN),
     ("53", InfrastructureError, "has run out of disk, memory or connections", "Make room."),
     ("25006", InfrastructureError, "is read-only", "Use the primary server."),
 )

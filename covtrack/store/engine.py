@@ -18,6 +18,13 @@ from venv_builder.errors import InfrastructureError, UsageError
 
 BUSY_SECONDS = 30.0
 CONNECT_SECONDS = 10
+# Of PostgreSQL's sessions. Its own defaults keep the locks of a dead machine for two hours.
+SESSION = {
+    "idle_in_transaction_session_timeout": "60s",
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
+}
 TO_WRITE = "BEGIN IMMEDIATE"
 TO_READ = "BEGIN"
 NO_BEGIN = ""
@@ -66,6 +73,7 @@ def make_engine(url: URL) -> Engine:
     if url.get_backend_name() == "sqlite":
         return _sqlite_engine(url, foreign_keys=True)
     engine = create_engine(url, pool_pre_ping=True, connect_args=_server_args(url))
+    _limit_sessions(engine)
     _begin_read_only(engine)
     return engine
 
@@ -97,6 +105,16 @@ def _server_args(url: URL) -> dict[str, Any]:
 
 def _file_args(url: URL) -> dict[str, Any]:
     return {} if "timeout" in url.query else {"timeout": BUSY_SECONDS}
+
+
+def _limit_sessions(engine: Engine) -> None:
+    """Have the server end what a vanished machine, or a stopped process, holds locked."""
+
+    @event.listens_for(engine, "connect")
+    def connect(connection: Any, record: object) -> None:
+        settings = ", ".join(f"set_config('{k}', '{v}', false)" for k, v in SESSION.items())
+        connection.execute(f"SELECT {settings}")
+        connection.commit()
 
 
 def _begin_read_only(engine: Engine) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from covtrack.store.locking import hold
 from covtrack.store.queued import ChangeStatus, KnownChange, Received
 from covtrack.store.schema import changes, events, watermarks
 
@@ -28,13 +29,18 @@ def put_events(
     told: Iterable[tuple[str, Mapping[str, Any]]],
     now: datetime,
 ) -> int:
-    """Add pairs of digest and payload, and return how many of them were new."""
+    """Add pairs of digest and payload, and return how many of them were new.
+
+    One writer at a time: ids become visible in their order, so that `events_after` misses none,
+    and two that bring the same events in another order do not wait for each other for ever.
+    """
     rows = {
         digest: {"server": server, "digest": digest, "payload": payload, "received_at": now}
         for digest, payload in told
     }
     if not rows:
         return 0
+    hold(connection, "put events")
     statement = _upsert(connection, events).on_conflict_do_nothing()
     added = connection.execute(statement.returning(events.c.id), list(rows.values()))
     return len(added.all())

@@ -5,12 +5,13 @@ Statements run on the caller's connection, inside the caller's transaction; pend
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, insert, select, update
 
+from covtrack.store.locking import hold, try_hold
 from covtrack.store.queued import ALIVE, DUE, Job, JobKind, JobState, NewJob, VerdictState
 from covtrack.store.schema import jobs
 
@@ -23,6 +24,8 @@ def put_job(connection: Connection, new: NewJob, now: datetime) -> int | None:
 
     An advance that waits is told of the newer tip instead of being queued twice.
     """
+    what = new.branch if new.kind is JobKind.ADVANCE else (new.change, new.patch_set)
+    hold(connection, "put job", new.server, new.project, new.kind, what)
     same = [jobs.c.server == new.server, jobs.c.project == new.project, jobs.c.kind == new.kind]
     if new.kind is JobKind.CHANGE:
         same += [_ALIVE, jobs.c.change == new.change, jobs.c.patch_set == new.patch_set]
@@ -80,29 +83,52 @@ def end_jobs(
 def claim(connection: Connection, now: datetime) -> Job | None:
     """Start the next job: of a project that has none running, and whose last start is longest ago.
 
-    Of one project, patch sets go before the branch, and the older before the newer.
+    Of one project, patch sets go before the branch, and the older before the newer. A project
+    whose job another process is just starting is passed over: nobody waits.
     """
-    busy = select(jobs.c.project).where(jobs.c.state == JobState.RUNNING.value)
+    for project in connection.execute(_in_turn(now)).scalars().all():
+        # Without the lock two claimers would both see a project that has none running.
+        if try_hold(connection, "claim", project) and (job := _start(connection, project, now)):
+            return job
+    return None
+
+
+def _in_turn(now: datetime) -> Select[Any]:
+    """The projects with a job to start, each once, in the order of their turns."""
     last = (
         select(jobs.c.project, func.max(jobs.c.started_at).label("at"))
         .group_by(jobs.c.project)
         .subquery()
     )
-    wanted = (
-        select(jobs)
-        .outerjoin(last, last.c.project == jobs.c.project)
-        .where(jobs.c.state == JobState.QUEUED.value, jobs.c.not_before <= now)
-        .where(jobs.c.project.not_in(busy))
-        .order_by(last.c.at.asc().nulls_first(), jobs.c.kind.desc(), jobs.c.id)
-        .limit(1)
+    waiting = (
+        select(
+            jobs.c.project, func.max(jobs.c.kind).label("kind"), func.min(jobs.c.id).label("id")
+        )
+        .where(*_startable(now))
+        .group_by(jobs.c.project)
+        .subquery()
     )
-    row = connection.execute(wanted).first()
+    return (
+        select(waiting.c.project)
+        .outerjoin(last, last.c.project == waiting.c.project)
+        .order_by(last.c.at.asc().nulls_first(), waiting.c.kind.desc(), waiting.c.id)
+    )
+
+
+def _startable(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    busy = select(jobs.c.project).where(jobs.c.state == JobState.RUNNING.value)
+    due = (jobs.c.state == JobState.QUEUED.value, jobs.c.not_before <= now)
+    return (*due, jobs.c.project.not_in(busy))
+
+
+def _start(connection: Connection, project: str, now: datetime) -> Job | None:
+    wanted = select(jobs).where(jobs.c.project == project, *_startable(now))
+    first = wanted.order_by(jobs.c.kind.desc(), jobs.c.id).limit(1)
+    row = connection.execute(first.with_for_update(skip_locked=True)).first()
     if row is None:
         return None
     started = {"state": JobState.RUNNING.value, "started_at": now, "attempts": row.attempts + 1}
-    taken = update(jobs).where(jobs.c.id == row.id, jobs.c.state == JobState.QUEUED.value)
-    if not connection.execute(taken.values(started)).rowcount:
-        return None
+    connection.execute(update(jobs).where(jobs.c.id == row.id).values(started))
     return read_job(connection, row.id)
 
 
@@ -119,9 +145,11 @@ def put_values(connection: Connection, job_id: int, values: Mapping[str, Any]) -
     connection.execute(update(jobs).where(jobs.c.id == job_id).values(dict(values)))
 
 
-def recover(connection: Connection) -> int:
-    """Queue again what was running when its executor died."""
-    running = update(jobs).where(jobs.c.state == JobState.RUNNING.value)
+def recover(connection: Connection, held: Collection[int] = ()) -> int:
+    """Queue again what was running when its executor died; not the jobs that it still holds."""
+    running = update(jobs).where(
+        jobs.c.state == JobState.RUNNING.value, jobs.c.id.not_in(sorted(held))
+    )
     return connection.execute(running.values(state=JobState.QUEUED.value)).rowcount
 
 

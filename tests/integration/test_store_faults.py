@@ -6,19 +6,28 @@ import os
 import shutil
 import sqlite3
 import sys
+from dataclasses import replace
+from datetime import datetime
 from fractions import Fraction
 from pathlib import Path
+from time import sleep
 
 import testtools
-from fixtures import TempDir
+from fixtures import MonkeyPatch, TempDir
+from sqlalchemy import Connection, text
 
+from covtrack.executor import Executor
+from covtrack.settings import Settings
+from covtrack.store import queueing
 from covtrack.store.database import Database
+from covtrack.store.queued import Job, JobKind, JobState, NewJob
 from tests.databases import postgresql, sqlite_url
 from tests.samples import NOON, RESULT
 from venv_builder.errors import CovtrackError, DataError, InfrastructureError, UsageError
 from venv_builder.processes import run_command
 
 ROOT = Path(__file__).parents[2]
+JOB = NewJob(server="g", project="p", kind=JobKind.CHANGE, branch="m", reason="", change=1)
 SAVE = """
 import resource, sys
 from fractions import Fraction
@@ -258,3 +267,72 @@ class PostgreSQLFaultsTest(testtools.TestCase):
             finally:
                 server.start()
             self.assertEqual((), database.project_rows())
+
+    def test_a_server_that_dies_within_a_transaction(self) -> None:
+        server = postgresql()
+        with Database.open(server.fresh_url()) as database:
+            database.save_project("demo", "master", Fraction(4, 5))
+
+            def die(connection: Connection) -> None:
+                queueing.put_job(connection, JOB, NOON)
+                server.stop()
+                try:
+                    queueing.put_job(connection, replace(JOB, change=2), NOON)
+                finally:
+                    server.start()
+
+            error = self.assertRaises(InfrastructureError, database.write, die)
+            self.assertIn("The database postgresql+psycopg://", str(error))
+            self.assertEqual({}, database.read(queueing.count_jobs))
+            database.write(lambda connection: queueing.put_job(connection, JOB, NOON))
+            self.assertEqual({"new": 1}, database.read(queueing.count_jobs))
+
+    def test_a_server_that_dies_before_its_answer_to_a_claim(self) -> None:
+        """The executor cannot know whether it has the job: it is queued again, not lost."""
+        server = postgresql()
+        folder = Path(self.useFixture(TempDir()).path)
+        with Database.open(server.fresh_url()) as database:
+            database.write(lambda connection: queueing.put_job(connection, JOB, NOON))
+            queued = {"state": JobState.QUEUED.value}
+            database.write(lambda connection: queueing.put_values(connection, 1, queued))
+            said: list[str] = []
+            settings = Settings(state=folder, projects={})
+            executor = Executor(settings, None, database, said.append)
+            claim = queueing.claim
+
+            def die(connection: Connection, now: datetime) -> Job | None:
+                job = claim(connection, now)
+                connection.execute(text("COMMIT"))  # it has arrived, the answer has not
+                connection.execute(text("BEGIN"))
+                server.stop()
+                return job
+
+            self.useFixture(MonkeyPatch("covtrack.store.queueing.claim", die))
+            try:
+                self.assertRaises(InfrastructureError, executor.step)
+            finally:
+                server.start()
+            self.assertEqual({"running": 1}, database.read(queueing.count_jobs))
+            self.useFixture(MonkeyPatch("covtrack.store.queueing.claim", lambda *words: None))
+            executor.step()
+            self.assertEqual({"queued": 1}, database.read(queueing.count_jobs))
+
+    def test_what_a_stopped_process_holds_is_given_up(self) -> None:
+        """Its session ends by itself; the others wait no longer than that."""
+        with Database.open(postgresql().fresh_url()) as database:
+
+            def ask(connection: Connection) -> object:
+                setting = "SHOW idle_in_transaction_session_timeout"
+                return connection.execute(text(setting)).scalar()
+
+            self.assertEqual("1min", database.read(ask))
+
+            def idle(connection: Connection) -> None:
+                connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = '50ms'"))
+                queueing.put_job(connection, JOB, NOON)
+                sleep(0.5)
+                connection.execute(text("SELECT 1"))
+
+            error = self.assertRaises(InfrastructureError, database.write, idle)
+            self.assertIn("postgresql+psycopg://", str(error))
+            self.assertEqual({}, database.read(queueing.count_jobs))
