@@ -8,6 +8,7 @@ import sys
 def main() -> None:
     """Load the command line and run it."""
     try:
+        import covtrack.db_cli
         import covtrack.history_cli
         import covtrack.mirror_cli
         import covtrack.prospect_cli

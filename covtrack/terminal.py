@@ -33,6 +33,8 @@ TITLES = {
     "mirror": "Mirroring",
     "push": "Pushing",
     "gerrit": "Gerrit",
+    "copy": "Copying",
+    "compare": "Comparing",
 }
 
 
@@ -54,8 +56,8 @@ def tell_line(event: Event) -> None:
             line = f"{TITLES.get(stage, stage)}: {detail}" if detail else None
         case StageEnded(stage=stage, seconds=seconds, detail=detail):
             line = f"{stage}: {seconds:.1f} s {detail}".rstrip() if seconds > QUICK else None
-        case Advanced(done=done, total=total):
-            line = f"  {done} of {total} tests" if total and done else None
+        case Advanced(done=done, total=total, detail=detail):
+            line = f"  {done} of {total} {detail or 'tests'}" if total and done else None
         case Noted(sentence=sentence):
             line = f"Note: {sentence}"
     if line:
