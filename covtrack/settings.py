@@ -10,13 +10,14 @@ from typing import Annotated, Any
 
 import tomlkit
 from platformdirs import user_state_path
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from covtrack.gerrit.settings import GerritServer, ReviewSettings
 from covtrack.settings_template import TEMPLATE
 from jobs.clone import inspect_clone
 from jobs.project import Duration, ProjectSettings
 from venv_builder.errors import UsageError
+from venv_builder.uv_tool import Wheels
 
 FILE_NAME = "covtrack.toml"
 
@@ -42,7 +43,8 @@ class Settings(BaseModel):
 
     `url` is where covtrack's own pages are to be seen, for links in what it posts; `listen` is
     the address and port of `covtrack serve`, `executors` its jobs side by side. Every
-    `mirror_every` (seconds) each mirror fetches all that its server has.
+    `mirror_every` (seconds) each mirror fetches all that its server has. `wheels` is a folder or
+    address of wheels for the environments; without `index` only these are taken.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -53,6 +55,8 @@ class Settings(BaseModel):
     listen: str = "127.0.0.1:8080"
     executors: Annotated[int, Field(ge=1, le=64)] = 1
     mirror_every: Duration = 3600.0
+    wheels: str | None = None
+    index: bool = True
     gerrit: dict[str, GerritServer] = Field(default_factory=dict)
     projects: Annotated[dict[str, TrackedProject], Field(default_factory=dict)]
 
@@ -60,6 +64,17 @@ class Settings(BaseModel):
     def database_url(self) -> str:
         """The database's URL; SQLite in the state folder unless set."""
         return self.database or f"sqlite:///{self.state / 'covtrack.sqlite'}"
+
+    @model_validator(mode="after")
+    def _need_a_source(self) -> Settings:
+        if not self.index and not self.wheels:
+            raise ValueError("index = false leaves nothing to install from; name wheels too")
+        return self
+
+    @property
+    def wheel_source(self) -> Wheels | None:
+        """Where wheels lie beside the index, or instead of it; None where nothing is said."""
+        return Wheels(place=self.wheels, alone=not self.index) if self.wheels else None
 
     def folder(self, project: str) -> Path:
         """A project's own folder below the state folder."""
@@ -174,7 +189,9 @@ def _anchor(settings: Settings, folder: Path) -> Settings:
         update = {"git": absolute(project.git), "constraints": constraints}
         projects[name] = project.model_copy(update=update)
     state = (folder / settings.state.expanduser()).resolve()
-    return settings.model_copy(update={"state": state, "projects": projects})
+    wheels = absolute(settings.wheels) if settings.wheels else None
+    anchored = {"state": state, "projects": projects, "wheels": wheels}
+    return settings.model_copy(update=anchored)
 
 
 def _is_scp(text: str) -> bool:

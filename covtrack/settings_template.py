@@ -22,6 +22,11 @@ TEMPLATE = """\
 # How often the mirrors fetch all that the servers have: branches, tags, notes, reviews.
 # mirror_every = "1 h"
 
+# Wheels for the environments, beside the package index or (index = false) instead of it: a
+# folder that `venv-builder wheels` fills, or the address of a page of links.
+# wheels = "/srv/covtrack/wheels"
+# index = true
+
 # Gerrit servers. The HTTP password (Settings > HTTP Credentials) is never in this file.
 # [gerrit.opendev]
 # url = "https://review.opendev.org"

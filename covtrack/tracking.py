@@ -64,7 +64,8 @@ class Tracker:
         self.settings = settings
         self.database = database
         self.listener = listener
-        self.environments = EnvironmentCache(settings.state / "environments")
+        root = settings.state / "environments"
+        self.environments = EnvironmentCache(root, wheels=settings.wheel_source)
 
     def folder(self, project: str) -> Path:
         """The project's own folder below the state folder."""

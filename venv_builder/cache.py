@@ -26,9 +26,9 @@ from venv_builder.keys import environment_key
 from venv_builder.manifest import Manifest, read_manifest
 from venv_builder.progress import Listener, Noted, Stages, ignore
 from venv_builder.refusals import read_refusal, write_refusal
-from venv_builder.resolution import Resolver
+from venv_builder.resolution import Lock, Resolver
 from venv_builder.sharing import Group, Need, agree, describe_group, find_users
-from venv_builder.uv_tool import Uv, find_uv
+from venv_builder.uv_tool import Uv, Wheels, find_uv
 
 _REFUSED_SECONDS = 3600.0
 
@@ -51,11 +51,17 @@ class Environment:
 
 
 class EnvironmentCache:
-    """All environments below `root`; `uv_cache` is uv's own cache (None for its default)."""
+    """All environments below `root`; `uv_cache` is uv's own cache (None for its default).
 
-    def __init__(self, root: Path, *, uv_cache: Path | None = None) -> None:
+    `wheels` is where distributions are looked for beside the index, or instead of it.
+    """
+
+    def __init__(
+        self, root: Path, *, uv_cache: Path | None = None, wheels: Wheels | None = None
+    ) -> None:
         self.root = root.resolve()
         self.uv_cache = uv_cache
+        self.wheels = wheels
         self.generations = Generations(root=self.root)
 
     @property
@@ -71,7 +77,7 @@ class EnvironmentCache:
     @cached_property
     def uv(self) -> Uv:
         """The uv program, looked for at its first use."""
-        return find_uv(self.uv_cache)
+        return find_uv(self.uv_cache, self.wheels)
 
     @cached_property
     def resolver(self) -> Resolver:
@@ -107,6 +113,23 @@ class EnvironmentCache:
                     raise
                 others = [one for one in others if one.project not in hurt]
                 notes.append(f"{error.sentence} {', '.join(sorted(hurt))} was left out.")
+
+    def locks(
+        self, needs: Sequence[Need], *, interpreter: Interpreter, listener: Listener = ignore
+    ) -> tuple[Lock, ...]:
+        """What each of `needs` resolves to alone, and the first with all the others beside it.
+
+        Raises BuildError if one cannot be met.
+        """
+        if not interpreter.identity:
+            interpreter = start_interpreter(interpreter.path)
+        found = [
+            self.resolver.resolve(need.requirements, need.constraints, interpreter)
+            for need in needs
+        ]
+        if len(needs) > 1:
+            found.append(self._agree(needs[0], needs[1:], interpreter, listener).lock)
+        return tuple({lock.text: lock for lock in found}.values())
 
     def verify(self, key: str | Environment, *, full: bool = False) -> tuple[Damage, ...]:
         """What of a published environment is hurt: by size and presence, by sha256 if `full`.

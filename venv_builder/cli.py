@@ -6,7 +6,7 @@ Results go to standard output, progress and errors to standard error. Holds no l
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
@@ -16,10 +16,12 @@ from venv_builder.audit import Damage
 from venv_builder.cache import EnvironmentCache
 from venv_builder.declarations import Declared, read_declarations
 from venv_builder.errors import CovtrackError
-from venv_builder.interpreters import find_interpreters, pick_interpreter
+from venv_builder.interpreters import Interpreter, find_interpreters, pick_interpreter
 from venv_builder.progress import Event, Noted, StageEnded, StageStarted
 from venv_builder.project_files import read_project
 from venv_builder.sharing import Need
+from venv_builder.uv_tool import Wheels
+from venv_builder.wheelhouse import fill_wheels
 
 Source = click.Path(path_type=Path)
 
@@ -32,11 +34,32 @@ Source = click.Path(path_type=Path)
     envvar="VENV_BUILDER_CACHE",
     help="Folder of the environments (default: in the user's cache folder).",
 )
+@click.option(
+    "--wheels",
+    "place",
+    metavar="FOLDER",
+    envvar="VENV_BUILDER_WHEELS",
+    help="Folder (or address) of wheels that is asked beside the index.",
+)
+@click.option(
+    "--no-index", is_flag=True, envvar="VENV_BUILDER_NO_INDEX", help="Ask --wheels alone."
+)
 @click.pass_context
-def venv_builder(context: click.Context, root: Path | None) -> None:
+def venv_builder(
+    context: click.Context, root: Path | None, place: str | None, no_index: bool
+) -> None:
     """Build, cache, verify and mend environments for measured projects."""
     default = Path(platformdirs.user_cache_dir("covtrack")) / "environments"
-    context.obj = EnvironmentCache(root or default)
+    wheels = Wheels(place=place, alone=no_index) if place else None
+    context.obj = EnvironmentCache(root or default, wheels=wheels)
+
+
+def _of_trees(command: Callable[..., None]) -> Callable[..., None]:
+    """The arguments of commands that read what trees declare."""
+    command = click.option("--tox-env", help="Tox environment to read (default: pyXY).")(command)
+    command = click.option("--constraints", help='File or address, or "none".')(command)
+    command = click.option("--python", "wanted", help='"3.12", "3.12.1" or a path.')(command)
+    return click.argument("trees", nargs=-1, required=True, type=Source)(command)
 
 
 @venv_builder.command()
@@ -54,10 +77,7 @@ def doctor(cache: EnvironmentCache) -> None:
 
 
 @venv_builder.command()
-@click.argument("trees", nargs=-1, required=True, type=Source)
-@click.option("--python", "wanted", help='"3.12", "3.12.1" or a path.')
-@click.option("--constraints", help='File or address, or "none".')
-@click.option("--tox-env", help="Tox environment to read (default: pyXY).")
+@_of_trees
 @click.pass_obj
 def build(
     cache: EnvironmentCache,
@@ -68,20 +88,45 @@ def build(
 ) -> None:
     """Build one environment for the tests of all TREES and print its path."""
     interpreter = pick_interpreter(wanted)
-    needs = []
-    for tree in trees:
-        declared = read_declarations(
-            tree,
-            interpreter=interpreter,
-            tox_env=tox_env,
-            constraints=constraints,
-            cache=cache.constraints_folder,
-        )
-        _tell_all(declared.notes)
-        needs.append(_need(tree, declared))
+    needs = _read_needs(cache, trees, interpreter, constraints, tox_env)
     environment = cache.obtain(needs[0], beside=needs[1:], interpreter=interpreter, listener=_tell)
     _tell_all(environment.notes)
     click.echo(environment.path)
+
+
+@venv_builder.command()
+@_of_trees
+@click.option(
+    "--to",
+    "folder",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The folder to fill; it is created where there is none.",
+)
+@click.pass_obj
+def wheels(
+    cache: EnvironmentCache,
+    trees: Sequence[Path],
+    folder: Path,
+    wanted: str | None,
+    constraints: str | None,
+    tox_env: str | None,
+) -> None:
+    """Put a wheel of all that the tests of TREES need into a folder for other machines.
+
+    They build from it by --wheels FOLDER --no-index, or the variables VENV_BUILDER_WHEELS and
+    VENV_BUILDER_NO_INDEX, without any network.
+    """
+    interpreter = pick_interpreter(wanted)
+    needs = _read_needs(cache, trees, interpreter, constraints, tox_env)
+    filled = fill_wheels(
+        folder.resolve(),
+        cache.locks(needs, interpreter=interpreter, listener=_tell),
+        interpreter=interpreter,
+        uv=cache.uv,
+        listener=_tell,
+    )
+    click.echo(f"{len(filled.new)} new wheels in {folder}, {filled.known} were there already.")
 
 
 @venv_builder.command(name="list")
@@ -125,6 +170,27 @@ def main(argv: Sequence[str] | None = None) -> None:
     except CovtrackError as error:
         click.echo(f"venv-builder: {error}", err=True)
         sys.exit(error.exit_status)
+
+
+def _read_needs(
+    cache: EnvironmentCache,
+    trees: Sequence[Path],
+    interpreter: Interpreter,
+    constraints: str | None,
+    tox_env: str | None,
+) -> list[Need]:
+    needs = []
+    for tree in trees:
+        declared = read_declarations(
+            tree,
+            interpreter=interpreter,
+            tox_env=tox_env,
+            constraints=constraints,
+            cache=cache.constraints_folder,
+        )
+        _tell_all(declared.notes)
+        needs.append(_need(tree, declared))
+    return needs
 
 
 def _need(tree: Path, declared: Declared) -> Need:

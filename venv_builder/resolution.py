@@ -102,7 +102,7 @@ class Resolver:
             note = "The versions of coverage, stestr and testtools were chosen freely: "
             note += "the constraints left none that fit."
             return Lock(key=key, text=second.stdout, notes=(note,))
-        raise _conflict(first)
+        raise _conflict(first, self.uv)
 
     def _ask(
         self, requirements: Sequence[str], constraints: Sequence[str], interpreter: Interpreter
@@ -125,11 +125,14 @@ def _is_conflict(completed: Completed) -> bool:
     return "No solution found" in completed.stderr and not offline
 
 
-def _conflict(completed: Completed) -> ConflictError:
-    return ConflictError(
-        f"The requirements cannot be met: {_reason(completed)}",
-        advice="Set constraints or extra_packages of the project in covtrack.toml.",
-    )
+def _conflict(completed: Completed, uv: Uv) -> ConflictError:
+    advice = "Set constraints or extra_packages of the project in covtrack.toml."
+    if uv.wheels is not None and uv.wheels.alone:
+        advice = (
+            f"Only {uv.wheels.place} was asked; fill it by: venv-builder wheels TREE --to FOLDER"
+        )
+    sentence = f"The requirements cannot be met: {_reason(completed)}"
+    return ConflictError(sentence, advice=advice)
 
 
 def _reason(completed: Completed) -> str:

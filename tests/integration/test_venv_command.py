@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -25,9 +26,58 @@ class CommandTest(testtools.TestCase):
         self.tree.mkdir()
         (self.tree / "requirements.txt").write_text("six==1.16.0\n")
 
-    def run_it(self, *words: str | Path) -> subprocess.CompletedProcess[str]:
-        argv = [sys.executable, "-m", "venv_builder", "--cache", self.folder / "cache", *words]
-        return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)
+    def run_it(
+        self, *words: str | Path, cache: str = "cache", **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        self.addCleanup(remove_folder, self.folder / cache)
+        argv = [sys.executable, "-m", "venv_builder", "--cache", self.folder / cache, *words]
+        env = os.environ | variables
+        return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, env=env)
+
+    def run_cold(self, *words: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
+        """As on a new machine whose network leads nowhere: no cache of uv's, none of ours."""
+        nowhere = dict.fromkeys(("HTTPS_PROXY", "HTTP_PROXY"), "http://127.0.0.1:9")
+        cold = {"UV_CACHE_DIR": str(self.folder / "uv"), "UV_HTTP_RETRIES": "0"}
+        return self.run_it(*words, cache="cold", **nowhere, **cold, **variables)
+
+    def test_a_cold_machine_builds_from_the_folder_of_wheels_alone(self) -> None:
+        wheels = self.folder / "wheels"
+        filled = self.run_it("wheels", self.tree, "--to", wheels)
+        self.assertEqual(0, filled.returncode, filled.stderr)
+        names = sorted(path.name for path in wheels.iterdir())
+        self.assertIn("six-1.16.0-py2.py3-none-any.whl", names)
+        self.assertEqual([], [name for name in names if not name.endswith(".whl")])
+        self.assertEqual(
+            f"{len(names)} new wheels in {wheels}, 0 were there already.\n", filled.stdout
+        )
+        stamps = {path.name: path.stat().st_mtime_ns for path in wheels.iterdir()}
+        again = self.run_it("wheels", self.tree, "--to", wheels)
+        self.assertEqual(
+            f"0 new wheels in {wheels}, {len(names)} were there already.\n", again.stdout
+        )
+        self.assertEqual(stamps, {path.name: path.stat().st_mtime_ns for path in wheels.iterdir()})
+        without = self.run_cold("build", self.tree)
+        self.assertEqual(3, without.returncode)
+        built = self.run_cold("--wheels", wheels, "--no-index", "build", self.tree)
+        self.assertEqual(0, built.returncode, built.stderr)
+        self.assertTrue(Path(built.stdout.strip(), "bin", "stestr").exists())
+
+    def test_variables_of_the_machine_name_the_wheels(self) -> None:
+        wheels = self.folder / "wheels"
+        self.run_it("wheels", self.tree, "--to", wheels)
+        variables = {"VENV_BUILDER_WHEELS": str(wheels), "VENV_BUILDER_NO_INDEX": "1"}
+        built = self.run_cold("build", self.tree, **variables)
+        self.assertEqual(0, built.returncode, built.stderr)
+
+    def test_what_the_folder_of_wheels_lacks_is_told(self) -> None:
+        wheels = self.folder / "wheels"
+        wheels.mkdir()
+        empty = self.run_cold("--wheels", wheels, "--no-index", "build", self.tree)
+        self.assertEqual(3, empty.returncode)
+        self.assertIn(f"Only {wheels} was asked; fill it by: venv-builder wheels", empty.stderr)
+        gone = self.run_cold("--wheels", self.folder / "gone", "--no-index", "build", self.tree)
+        self.assertEqual(3, gone.returncode)
+        self.assertIn(f"The folder of wheels {self.folder}/gone is not there.", gone.stderr)
 
     def test_build_list_verify_repair(self) -> None:
         built = self.run_it("build", self.tree)

@@ -25,6 +25,7 @@ from covtrack.settings import (
 from covtrack.settings_template import TEMPLATE
 from tests.scratch_git import ScratchRepository
 from venv_builder.errors import UsageError
+from venv_builder.uv_tool import Wheels
 
 SETTING = re.compile(r"^# (?=\w+ = )", re.MULTILINE)
 TABLE = re.compile(r"^# (?=\[)", re.MULTILINE)
@@ -199,6 +200,17 @@ class LoadTest(SettingsCase):
         project = settings.project("p")
         self.assertEqual(str(self.folder.parent / "repo"), project.git)
         self.assertEqual(str(self.folder / "uc.txt"), project.constraints)
+
+    def test_wheels_count_from_the_file_and_may_be_all_there_is(self) -> None:
+        settings = self.load('wheels = "wheels"\nindex = false\n')
+        self.assertEqual(
+            Wheels(place=str(self.folder / "wheels"), alone=True), settings.wheel_source
+        )
+        settings = self.load('wheels = "https://mirror/wheels/"\n')
+        self.assertEqual(Wheels(place="https://mirror/wheels/"), settings.wheel_source)
+        self.assertIsNone(self.load("").wheel_source)
+        error = self.assertRaises(UsageError, self.load, "index = false\n")
+        self.assertIn("leaves nothing to install from", str(error))
 
     def test_addresses_stay(self) -> None:
         for url in ("https://host/x", "ssh://git@host:29418/x", "git@host:x/y", "/abs/x"):
