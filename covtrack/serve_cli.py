@@ -5,12 +5,15 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+from contextlib import ExitStack
 
 import click
 
 from covtrack.cli import Chosen, cli
 from covtrack.settings import Settings
 from venv_builder.errors import InfrastructureError, UsageError
+
+SOLE_SECONDS = 5.0
 
 
 @cli.command()
@@ -33,10 +36,14 @@ def listen(chosen: Chosen) -> None:
 def _serve(chosen: Chosen, *, listen_only: bool) -> None:
     from covtrack.serving import Service, alone
     from covtrack.store.database import Database
+    from covtrack.store.soleness import Sole
 
     settings = chosen.settings
     _require_server(settings)
-    with alone(settings.state), Database.open(settings.database_url) as database:
+    with ExitStack() as held:
+        held.enter_context(alone(settings.state))
+        database = held.enter_context(Database.open(settings.database_url))
+        sole = None if listen_only else held.enter_context(Sole(settings.database_url))
         service = Service(settings, chosen.path, database, listen_only=listen_only)
         done = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -44,7 +51,9 @@ def _serve(chosen: Chosen, *, listen_only: bool) -> None:
         service.start()
         service.say(f"covtrack serves {len(settings.projects)} projects.")
         with service.answering():
-            done.wait()
+            while not done.wait(SOLE_SECONDS):
+                if sole and not service.is_sole(sole):
+                    break
         service.say("Stopping; what runs is queued again.")
         service.shut_down()
 

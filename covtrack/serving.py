@@ -28,6 +28,7 @@ from covtrack.mirroring import Mirrorer
 from covtrack.settings import Settings
 from covtrack.store import inbox
 from covtrack.store.database import Database
+from covtrack.store.soleness import Sole
 from covtrack.tracking import Tracker
 from venv_builder.errors import CovtrackError, UsageError
 from venv_builder.progress import ignore
@@ -110,6 +111,17 @@ class Service:
         finally:
             server.should_exit = True
             thread.join(10)
+
+    def is_sole(self, sole: Sole) -> bool:
+        """Whether no other process serves this database; unknown is yes: it is asked again."""
+        try:
+            sole.check()
+        except UsageError as error:
+            self.say(str(error))
+            return False
+        except CovtrackError as error:
+            self.say(f"database: {error}")
+        return True
 
     def shut_down(self, patience: float = 15.0) -> None:
         """Stop: running jobs are killed and queued again, nothing is lost."""

@@ -21,6 +21,7 @@ from covtrack.settings import Settings
 from covtrack.store import queueing
 from covtrack.store.database import Database
 from covtrack.store.queued import Job, JobKind, JobState, NewJob
+from covtrack.store.soleness import Sole
 from tests.databases import postgresql, sqlite_url
 from tests.samples import NOON, RESULT
 from venv_builder.errors import CovtrackError, DataError, InfrastructureError, UsageError
@@ -336,3 +337,20 @@ class PostgreSQLFaultsTest(testtools.TestCase):
             error = self.assertRaises(InfrastructureError, database.write, idle)
             self.assertIn("postgresql+psycopg://", str(error))
             self.assertEqual({}, database.read(queueing.count_jobs))
+
+    def test_one_serve_works_with_a_database(self) -> None:
+        server = postgresql()
+        url = server.fresh_url()
+        with Sole(url) as first:
+            error = self.assertRaises(UsageError, Sole(url).__enter__)
+            self.assertIn("Another covtrack serve works with the database", str(error))
+            self.assertNotIn(server.password, str(error))
+            server.stop()
+            self.assertRaises(InfrastructureError, first.check)
+            server.start()
+            with Sole(url):  # came in while the first had lost its session
+                self.assertRaises(UsageError, first.check)
+            first.check()
+            self.assertRaises(UsageError, Sole(url).__enter__)
+        with Sole(url):
+            pass
