@@ -89,7 +89,7 @@ class Chosen:
 def cli(context: click.Context, config: Path | None) -> None:
     """Exact, incremental test coverage for Python code reviewed on Gerrit."""
     path = config or find_settings(Path.cwd())
-    if context.invoked_subcommand in ("init", "schema", "demo"):
+    if context.invoked_subcommand in ("init", "schema", "demo", "step"):
         context.obj = Chosen(Settings(projects={}), path)
     else:
         context.obj = Chosen(load_settings(path), path)
@@ -278,11 +278,13 @@ def show(chosen: Chosen, name: str) -> None:
 
 
 @cli.command()
-@click.argument("name", type=click.Choice(["run", "projects", "files", "replay", "prospect"]))
+@click.argument(
+    "name", type=click.Choice(["run", "projects", "files", "replay", "prospect", "order"])
+)
 def schema(name: str) -> None:
     """Print the JSON Schema of what a command prints with --format json.
 
-    projects is what `report` prints, files what `report PROJECT` does.
+    projects is what `report` prints, files what `report PROJECT` does, order what `step` reads.
     """
     from covtrack.schemas import schemas
 

@@ -12,7 +12,8 @@ def main() -> None:
         import covtrack.history_cli
         import covtrack.mirror_cli
         import covtrack.prospect_cli
-        import covtrack.serve_cli  # noqa: F401 (they register their commands)
+        import covtrack.serve_cli
+        import covtrack.step_cli  # noqa: F401 (they register their commands)
         from covtrack.cli import main as run
     except KeyboardInterrupt:
         sys.stderr.write("covtrack: Stopped; nothing stored was changed.\n")

@@ -1,29 +1,23 @@
 """Writes a measured commit's coverage in the formats that other tools read.
 
-coverage.py's own writers do it, on the snapshot and the commit's files, under the measured
-interpreter where its environment is still there.
+Finds the commit's snapshot and checks the place; jobs/exporting.py writes.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import sqlite3
-import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from covtrack.store.values import StoredRun
 from covtrack.tracking import Tracker
-from jobs.confinement import MEASURED, Confinement
+from jobs.exporting import Exported, write_report
 from jobs.project import ProjectSettings
 from jobs.snapshot import file_digest
-from venv_builder.errors import DataError, InfrastructureError, UsageError
+from venv_builder.errors import DataError, UsageError
 
-TIMEOUT = 1800.0
 REPORT_FILE = re.compile(r"^(z_[0-9a-f]{16}_.*\.html|(coverage_html|style|favicon|keybd).*)$")
 
 
@@ -88,48 +82,14 @@ def _copy_data(snapshot: Path, output: Path, root: Path | None) -> None:
 def _write_report(
     tracker: Tracker, run: StoredRun, snapshot: Path, style: str, output: Path
 ) -> None:
-    with _laid_out(tracker, run) as folder:
-        tree, scratch = folder / "tree", folder / "scratch"
-        scratch.mkdir()
-        data = scratch / "data.coverage"
-        shutil.copyfile(snapshot, data)
-        made = scratch / "output"
-        plan = {"data": str(data), "format": style, "output": str(made)}
-        (scratch / "plan.json").write_text(json.dumps(plan))
-        known = (e for e in tracker.environments.environments() if e.key == run.environment)
-        python = next((e.python for e in known), Path(sys.executable))
-        confinement = Confinement(scratch=scratch, memory=None)
-        done = confinement.run(
-            [python, MEASURED / "export.py", scratch / "plan.json"],
-            cwd=tree,
-            env=confinement.environment((python.parent,), {}),
-            timeout=TIMEOUT,
-        )
-        if done.status:
-            raise InfrastructureError(f"coverage.py could not write {style}: {done.last_words}.")
-        _put_in_place(made, output)
-
-
-@contextmanager
-def _laid_out(tracker: Tracker, run: StoredRun) -> Iterator[Path]:
-    """The run's commit in a folder of its own, gone afterwards."""
-    parent = tracker.folder(run.project)
-    with TemporaryDirectory(prefix="export-", dir=parent) as name:
-        folder = Path(name)
-        mirror = tracker.mirror(run.project)
-        mirror.lay_out(run.commit, folder / "tree", folder / "index")
-        yield folder
-
-
-def _put_in_place(made: Path, output: Path) -> None:
-    """Replace `output` by what was made; an HTML folder as a whole."""
-    if made.is_dir():
-        shutil.rmtree(output, ignore_errors=True)
-        shutil.copytree(made, output)
-    else:
-        new = output.with_name(output.name + ".new")
-        shutil.copyfile(made, new)
-        new.replace(output)
+    what = Exported(
+        mirror=tracker.mirror(run.project),
+        commit=run.commit,
+        snapshot=snapshot,
+        environment=run.environment,
+        environments=tracker.environments,
+    )
+    write_report(what, style, output, tracker.folder(run.project))
 
 
 def _check_output(output: Path, style: str) -> None:

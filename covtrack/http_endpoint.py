@@ -24,6 +24,7 @@ from covtrack.gerrit.listener import ServerListener
 from covtrack.gerrit.patch_sets import UnknownError
 from covtrack.gerrit_endpoint import RERUN_HEADER, gerrit_routes, origins_of
 from covtrack.settings import Settings
+from covtrack.step_endpoint import step_routes
 from covtrack.store import queueing
 from covtrack.store.database import Database
 from covtrack.store.queued import Job
@@ -69,6 +70,7 @@ def create_app(
         return describe_job(job)
 
     app.include_router(gerrit_routes(settings, database))
+    app.include_router(step_routes(settings, database))
     app.add_middleware(
         CORSMiddleware,
         allow_origins=origins_of(settings),

@@ -26,10 +26,12 @@ class TrackedProject(ProjectSettings):
     """A project's settings, and how it stands on a Gerrit server.
 
     `gerrit` names the server; `gerrit_project` is its name there, the project's own by default.
+    `git_for_agents` is where steps on other machines fetch from, `git` by default.
     """
 
     gerrit: str | None = None
     gerrit_project: str | None = None
+    git_for_agents: str | None = None
     review: ReviewSettings = Field(default_factory=ReviewSettings)
 
     @property

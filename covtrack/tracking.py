@@ -6,15 +6,11 @@ The only place where the database, the mirrors and the jobs meet.
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from covtrack.settings import Settings
 from covtrack.store.database import Database
@@ -27,6 +23,7 @@ from jobs.repository import Commit, Mirror
 from jobs.request import Base, Places, Request
 from jobs.results import JobResult, Kind, Select
 from jobs.snapshot import file_digest
+from jobs.workplace import Workplace
 from venv_builder import EnvironmentCache, Need
 from venv_builder.errors import UsageError
 from venv_builder.progress import Listener, Noted
@@ -46,7 +43,7 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Target:
+class Target:
     """A resolved order: which commit of which branch, and what kind of result it will be."""
 
     commit: Commit
@@ -71,19 +68,17 @@ class Tracker:
         """The project's own folder below the state folder."""
         return self.settings.folder(project)
 
+    def workplace(self, project: str) -> Workplace:
+        """Where the project's jobs are done on this machine."""
+        return Workplace(folder=self.folder(project), project=project)
+
     def mirror(self, project: str) -> Mirror:
         """The project's mirror."""
         return Replica(self.folder(project) / "mirror.git")
 
     def places(self, project: str) -> Places:
         """Where the project's jobs work, and this process's own scratch folder."""
-        folder = self.folder(project)
-        return Places(
-            tree=folder / "tree",
-            kept=folder / "kept",
-            stestr=folder / "stestr",
-            scratch=folder / "scratch" / str(os.getpid()),
-        )
+        return self.workplace(project).places
 
     def tip_of(self, project: ProjectSettings, mirror: Mirror) -> tuple[str, str]:
         """The project's branch and its tip's sha; UsageError where there is no such branch."""
@@ -105,11 +100,11 @@ class Tracker:
         """
         with self.locked(project.name):
             mirror = self.mirror(project.name)
-            target = self._resolve(project, mirror, order)
+            target = self.resolve(project, mirror, order)
             self.database.save_project(project.name, target.branch, project.share)
-            base = self._find_base(project, mirror, target)
+            base = self.find_base(project, mirror, target)
             if order.base is None:
-                base = self._same_tree(project, mirror, target, base) or base
+                base = self.same_tree(project, mirror, target, base) or base
             if base is None and target.kind is Kind.CHANGE and target.select is not Select.ALL:
                 base = self._make_base(project, mirror, target)
             return self._measure(project, mirror, target, base, self._warnings(project, order))
@@ -128,55 +123,34 @@ class Tracker:
         """
         with self.locked(project.name):
             mirror = self.mirror(project.name)
-            start = self._resolve(project, mirror, Order(fetch=fetch))
+            start = self.resolve(project, mirror, Order(fetch=fetch))
             self.database.save_project(project.name, start.branch, project.share)
-            nearest = self._find_base(project, mirror, start)
+            nearest = self.find_base(project, mirror, start)
             shas = mirror.between(nearest.commit, start.tip) if nearest else (start.tip,)
             results = []
             for sha in shas:
                 target = replace(start, commit=mirror.commit(sha), base_from=sha)
-                base = self._find_base(project, mirror, target)
-                base = self._same_tree(project, mirror, target, base) or base
+                base = self.find_base(project, mirror, target)
+                base = self.same_tree(project, mirror, target, base) or base
                 results.append(self._measure(project, mirror, target, base, ()))
                 told(results[-1])
                 if not results[-1].complete:
                     break
         return tuple(results)
 
-    @contextmanager
-    def locked(self, project: str) -> Iterator[None]:
-        """One job at a time per project: its work tree is one. The kernel frees a dead lock."""
-        folder = self.folder(project)
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / "lock")
-        try:
-            lock.acquire(timeout=0.1)
-        except Timeout:
-            self.listener(
-                Noted(sentence=f"Another run of {project} is under way; waiting for it.")
-            )
-            lock.acquire()
-        try:
-            self._clear_litter(folder)
-            yield
-        finally:
-            lock.release()
+    def locked(self, project: str) -> AbstractContextManager[None]:
+        """One job at a time per project: its work tree is one."""
+        return self.workplace(project).locked(self.listener)
 
-    @staticmethod
-    def _clear_litter(folder: Path) -> None:
-        """Remove what a killed run left: nobody else holds the lock."""
-        shutil.rmtree(folder / "scratch", ignore_errors=True)
-        for part in folder.glob("snapshots/*/*.new*"):
-            part.unlink(missing_ok=True)
-
-    def _resolve(self, project: ProjectSettings, mirror: Mirror, order: Order) -> _Target:
+    def resolve(self, project: ProjectSettings, mirror: Mirror, order: Order) -> Target:
+        """What the order means by the mirror, fetched first where it says so."""
         named = [word for word in (order.revision, order.base) if word is not None]
         if order.fetch:
             mirror.fetch(project.git, named)
         branch, tip = self.tip_of(project, mirror)
         sha = tip if order.revision is None else mirror.resolve(order.revision)
         merged = mirror.is_ancestor(sha, tip)
-        return _Target(
+        return Target(
             commit=mirror.commit(sha),
             branch=branch,
             tip=tip,
@@ -208,11 +182,11 @@ class Tracker:
             notes.append("The clone is shallow: earlier baselines may be out of its reach.")
         return tuple(notes)
 
-    def _find_base(self, project: ProjectSettings, mirror: Mirror, target: _Target) -> Base | None:
+    def find_base(self, project: ProjectSettings, mirror: Mirror, target: Target) -> Base | None:
         """The nearest measured ancestor whose snapshot is whole; damaged ones are set aside.
 
         A change may rest on the unmerged changes below it, a baseline on baselines alone. What was
-        measured of a change itself is no ground to compare it with: see `_same_tree`.
+        measured of a change itself is no ground to compare it with: see `same_tree`.
         """
         found = self.database.baselines(
             project.name,
@@ -231,8 +205,8 @@ class Tracker:
             if base is not None:
                 return base
 
-    def _same_tree(
-        self, project: ProjectSettings, mirror: Mirror, target: _Target, nearest: Base | None
+    def same_tree(
+        self, project: ProjectSettings, mirror: Mirror, target: Target, nearest: Base | None
     ) -> Base | None:
         """A measured commit with the same tree: nothing of it has to run again.
 
@@ -270,7 +244,7 @@ class Tracker:
         )
         return None
 
-    def _make_base(self, project: ProjectSettings, mirror: Mirror, target: _Target) -> Base | None:
+    def _make_base(self, project: ProjectSettings, mirror: Mirror, target: Target) -> Base | None:
         """Measure the commit that the change forks off, in full, and store it as baseline."""
         fork = mirror.merge_base(target.base_from, target.tip)
         if fork is None:
@@ -280,7 +254,7 @@ class Tracker:
         commit = mirror.commit(fork)
         sentence = f"No baseline yet: a full run of {fork[:10]} makes it, then the change runs."
         self.listener(Noted(sentence=sentence))
-        full = _Target(
+        full = Target(
             commit=commit,
             branch=target.branch,
             tip=target.tip,
@@ -289,13 +263,13 @@ class Tracker:
             select=Select.ALL,
         )
         self._measure(project, mirror, full, None, ())
-        return self._find_base(project, mirror, target)
+        return self.find_base(project, mirror, target)
 
     def _measure(
         self,
         project: ProjectSettings,
         mirror: Mirror,
-        target: _Target,
+        target: Target,
         base: Base | None,
         notes: tuple[str, ...],
     ) -> JobResult:

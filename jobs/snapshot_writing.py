@@ -55,7 +55,7 @@ def write_snapshot(
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         if base is None:
-            _create(new, arcs=any(has_arcs(path) for path in fresh))
+            create_empty(new, arcs=any(has_arcs(path) for path in fresh))
         else:
             shutil.copyfile(base, new)
         with opened(new) as db:
@@ -89,7 +89,7 @@ def write_snapshot(
 
 def write_rows(path: Path, rows: Mapping[str, Mapping[str, Executed]], *, arcs: bool) -> None:
     """Write a plain data file of `rows`, by context and path: as a worker would have left it."""
-    _create(path, arcs=arcs)
+    create_empty(path, arcs=arcs)
     names = sorted({name for files in rows.values() for name in files})
     with opened(path) as db, db:
         db.executemany("INSERT INTO file (path) VALUES (?)", ((name,) for name in names))
@@ -111,7 +111,7 @@ def write_rows(path: Path, rows: Mapping[str, Mapping[str, Executed]], *, arcs: 
         )
 
 
-def _create(path: Path, *, arcs: bool) -> None:
+def create_empty(path: Path, *, arcs: bool) -> None:
     """An empty data file by coverage.py's own hand, so that its version is its own."""
     path.unlink(missing_ok=True)
     data = CoverageData(basename=str(path))

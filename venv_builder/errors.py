@@ -44,3 +44,7 @@ class BuildError(InfrastructureError):
 
 class DataError(InfrastructureError):
     """Something stored cannot be read back as it was written."""
+
+
+class RefusedError(DataError):
+    """What came from elsewhere is not what it has to be: sending it again does not help."""

@@ -1,0 +1,92 @@
+"""What a step is asked to measure: a frozen value with a JSON form, the same for any sender.
+
+`covtrack schema order` prints its schema. Keys are added over time; `format` changes only when a
+key changes its meaning.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from jobs.project import ProjectSettings
+from jobs.results import Before, Kind, Select
+from venv_builder.errors import DataError
+
+LARGEST_ORDER = 4 * 2**20
+Sha = Annotated[str, Field(pattern=r"^[0-9a-f]{40}([0-9a-f]{24})?$")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+RunId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+Ref = Annotated[str, Field(pattern=r"^refs/[^\s:*?\[\\^~]+$", max_length=500)]
+Branch = Annotated[str, Field(pattern=r"^[^\s:*?\[\\^~-][^\s:*?\[\\^~]*$", max_length=500)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class OrderedCommit(_Model):
+    """A commit to be measured, what kind of result it will be, and how its tests are chosen."""
+
+    sha: Sha
+    kind: Kind
+    select: Select
+
+
+class OrderedBase(_Model):
+    """The snapshot that the first commit rests on: of `commit`, compared with `compared`."""
+
+    commit: Sha
+    compared: Sha | None = None
+    """The commit that `before` are the counts of, where that is not `commit` itself."""
+    before: Before | None
+    sha256: Sha256
+    size: Annotated[int, Field(ge=1)]
+    """Bytes of the snapshot."""
+
+
+class StepOrder(_Model):
+    """All that a step needs to know; without a tracker the step writes it for itself."""
+
+    format: Literal[1] = 1
+    run_id: RunId
+    settings: ProjectSettings
+    branch: Branch
+    refs: tuple[Ref, ...] = ()
+    """Refs to fetch beside branches and tags, such as refs/changes/NN/CHANGE/PATCHSET."""
+    commits: Annotated[tuple[OrderedCommit, ...], Field(min_length=1, max_length=1000)]
+    """Measured one after the other, each on the one before."""
+    base: OrderedBase | None = None
+
+    @field_validator("settings", mode="before")
+    @classmethod
+    def _no_options(cls, value: Any) -> Any:
+        """Git takes an address that begins with a dash for an option."""
+        address = value.get("git", "") if isinstance(value, dict) else getattr(value, "git", "")
+        if not isinstance(address, str) or not address or address.startswith("-"):
+            raise ValueError("git must be an address or a path")
+        return value
+
+
+def parse_order(text: str | bytes, place: str) -> StepOrder:
+    """The order of a JSON text; DataError, naming `place`, for anything else."""
+    if len(text) > LARGEST_ORDER:
+        raise DataError(f"The order of {place} is too large ({len(text)} bytes).")
+    try:
+        return StepOrder.model_validate_json(text)
+    except (ValidationError, RecursionError) as error:
+        raise DataError(
+            f"{place} is no order that this covtrack understands: {explain(error)}.",
+            advice="Use the same version of covtrack on the agent and on the tracker.",
+        ) from error
+
+
+def explain(error: Exception) -> str:
+    """The first mistake that pydantic found, as one phrase."""
+    if not isinstance(error, ValidationError):
+        return "it is nested too deeply"
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    place = ".".join(str(part)[:60] for part in first["loc"][:8])
+    words = first["msg"][:1].lower() + first["msg"][1:200]
+    return f"{place}: {words}" if place else words
