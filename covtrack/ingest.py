@@ -82,7 +82,7 @@ def _check_patch(result: JobResult, commit: Commit) -> None:
         return
     if patch.covered > patch.statements or patch.parent not in commit.parents[:1]:
         raise RefusedError(
-            f"The bundle's patch coverage of {commit.sha[:10]} is of another patch.",
+            f"The bundle is refused: its patch coverage of {commit.sha[:10]} is of another patch.",
             advice="Nothing of it was stored.",
         )
 

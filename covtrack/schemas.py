@@ -11,7 +11,7 @@ from jobs.order import StepOrder
 
 
 def schemas() -> dict[str, dict[str, Any]]:
-    """JSON Schemas by the name of what is printed: run, projects, files, replay, prospect; order."""
+    """JSON Schemas by name: of what is printed, and `order`."""
     return {
         "run": RunReport.model_json_schema(),
         "projects": PROJECTS.json_schema(),

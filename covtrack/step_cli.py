@@ -22,6 +22,7 @@ from jobs.order import StepOrder, parse_order
 from jobs.project import ProjectSettings, parse_target
 from jobs.results import JobResult, Kind, Select
 from venv_builder.errors import InfrastructureError, PolicyError, RefusedError, UsageError
+from venv_builder.processes import forget_variable
 from venv_builder.progress import Advanced, Event, Listener, Noted, StageStarted
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def step(
     from jobs.step import Agent, clear_output
 
     run = read_tracker_run(os.environ)
-    os.environ.pop(RUN_TOKEN, None)  # no process that this one starts gets it
+    forget_variable(RUN_TOKEN)  # what is measured is other people's code
     assert context.parent is not None
     options = Options(config=context.parent.params["config"], **words)  # type: ignore[arg-type]
     state = (state or user_cache_path("covtrack")).absolute()
@@ -268,7 +269,9 @@ def judge(result: JobResult, message: str, options: Options) -> None:
     )
     decision = decide(result, parse_footers(message), rules)
     if not decision.passed:
-        raise PolicyError(" ".join(decision.sentences), advice="Cover them, or say why not.")
+        raise PolicyError(
+            " ".join(decision.sentences), advice="The files of the step are written all the same."
+        )
 
 
 @dataclass

@@ -90,9 +90,7 @@ def _bundles(folder: Path, project: str, listener: Listener) -> Iterable[tuple[s
     own = own_folder(folder, project)
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is no folder of bundles.", advice="Name one: --baseline DIR")
-    for path in sorted(
-        {*folder.glob(f"*{ENDING}"), *own_folder(folder, project).glob("*.bundle")}
-    ):
+    for path in sorted(file for at in (folder, own) for file in at.glob(f"*{ENDING}")):
         if match := _BY_SHA.fullmatch(path.name):
             yield match[1], path
             continue

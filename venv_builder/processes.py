@@ -7,6 +7,7 @@ standard input.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -200,3 +201,15 @@ def start_group(
         raise InfrastructureError(f"Cannot start {words[0]}: {error}.") from error
     process.returncode = 0  # ProcessGroup reaps it by wait4, for its CPU seconds
     return ProcessGroup(pid=process.pid, started=monotonic())
+
+
+def forget_variable(name: str) -> None:
+    """Drop a secret from the environment, and from what /proc/PID/environ shows of this process.
+
+    Whoever started this process may still have it: a shell has not after `exec`.
+    """
+    libc = ctypes.CDLL(None)
+    libc.getenv.restype = ctypes.c_void_p
+    if place := libc.getenv(os.fsencode(name)):
+        ctypes.memset(place, ord("-"), len(ctypes.string_at(place)))
+    os.environ.pop(name, None)
