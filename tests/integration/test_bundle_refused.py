@@ -207,7 +207,7 @@ class RefusedTest(TrackerCase):
             ("DELETE FROM meta", "ran under"),
             ("DELETE FROM covtrack_test", "carries other tests"),
             ("DELETE FROM line_bits", "is not what its lines say"),
-            ("UPDATE context SET context = zeroblob(70000000)", "SQLite cannot read it"),
+            ("UPDATE file SET path = hex(zeroblob(35000000))", "SQLite cannot read it"),
         ):
             self.pack_edited(snapshot=self.edited(statement))
             self.assert_refused(words)

