@@ -72,6 +72,7 @@ TEMPLATE = """\
 # set_env = { OS_TEST_TIMEOUT = "60" }
 # gerrit = "opendev"       # the server that its changes are reviewed on
 # gerrit_project = "openstack/oslo.utils"    # its name there; default: its name here
+# git_for_agents = "https://review.example.org/openstack/oslo.utils"  # where agents fetch from
 #
 # [projects."oslo.utils".review]
 # post = true              # false: measured, but nothing is said on the change
