@@ -278,7 +278,9 @@ def show(chosen: Chosen, name: str) -> None:
 
 
 @cli.command()
-@click.argument("name", type=click.Choice(["run", "projects", "files", "replay", "prospect"]))
+@click.argument(
+    "name", type=click.Choice(["run", "projects", "files", "replay", "prospect", "next"])
+)
 def schema(name: str) -> None:
     """Print the JSON Schema of what a command prints with --format json.
 

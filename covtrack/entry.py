@@ -11,6 +11,7 @@ def main() -> None:
         import covtrack.db_cli
         import covtrack.history_cli
         import covtrack.mirror_cli
+        import covtrack.next_cli
         import covtrack.prospect_cli
         import covtrack.serve_cli  # noqa: F401 (they register their commands)
         from covtrack.cli import main as run

@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from covtrack.contract import PROJECTS, FilesReport, RunReport
+from covtrack.next_results import Next
 from covtrack.prospect_results import Prospect
 from covtrack.replay_results import Replay
 
 
 def schemas() -> dict[str, dict[str, Any]]:
-    """JSON Schemas by the name of what is printed: run, projects, files, replay, prospect."""
+    """JSON Schemas by the name of the command that prints it; projects and files by report."""
     return {
         "run": RunReport.model_json_schema(),
         "projects": PROJECTS.json_schema(),
         "files": FilesReport.model_json_schema(),
         "replay": Replay.model_json_schema(),
         "prospect": Prospect.model_json_schema(),
+        "next": Next.model_json_schema(),
     }

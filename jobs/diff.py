@@ -70,6 +70,21 @@ class LineMap:
         return {line for line in mapped if line is not None}
 
     @cached_property
+    def inverse(self) -> LineMap:
+        """The map from the new version to the old one."""
+        return LineMap(
+            tuple(
+                Hunk(
+                    old_start=hunk.new_start,
+                    old_count=hunk.new_count,
+                    new_start=hunk.old_start,
+                    new_count=hunk.old_count,
+                )
+                for hunk in self.hunks
+            )
+        )
+
+    @cached_property
     def added(self) -> frozenset[int]:
         """New line numbers that the diff added or replaced."""
         return frozenset(

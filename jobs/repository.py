@@ -32,6 +32,12 @@ CONFIG = {
     "protocol.ext.allow": "never",
 }
 OPTIONS = tuple(word for name, value in CONFIG.items() for word in ("-c", f"{name}={value}"))
+DIFFED = (
+    *("--raw", "-p", "-U0", "-z", "-M", "--no-abbrev", "--no-color", "--no-ext-diff"),
+    *("--no-textconv", "--submodule=short", "--inter-hunk-context=0"),
+)
+# No line of a patch begins like that.
+MARK, MARKED = "format:%x01%H%x01", re.compile(rb"^\0?\x01[0-9a-f]{40,64}\x01\n?", re.MULTILINE)
 # Git sets these for hooks and for `rebase --exec`; each names one repository, not ours.
 HOOK_VARIABLES = (
     "GIT_DIR",
@@ -277,10 +283,19 @@ class Mirror:
 
     def diff(self, old: str, new: str) -> TreeDiff:
         """What changed from commit `old` to commit `new`, renames followed."""
-        options = ("--raw", "-p", "-U0", "-z", "-M", "--no-abbrev", "--no-color", "--no-ext-diff")
-        plain = ("--no-textconv", "--submodule=short", "--inter-hunk-context=0")
         with self._told(f"Cannot compare {old[:10]} and {new[:10]}"):
-            return parse_diff(self._run_bytes("diff", *options, *plain, old, new, "--"))
+            return parse_diff(self._run_bytes("diff", *DIFFED, old, new, "--"))
+
+    def diffs_since(self, sha: str, since: datetime) -> tuple[TreeDiff, ...]:
+        """What each commit of the first-parent history changed, `sha` first, back to a moment.
+
+        Of Python files alone. A merge is one commit: all that it brought.
+        """
+        history = ("--first-parent", "-m", f"--since={since.isoformat()}", f"--format={MARK}")
+        with self._told(f"Cannot read the history of {sha[:10]}"):
+            found = self._run_bytes("log", *history, *DIFFED, sha, "--", "*.py")
+        parts = MARKED.split(found)[1:]
+        return tuple(parse_diff(part.strip(b"\0\n")) for part in parts)
 
     def changed_names(self, old: str, new: str) -> tuple[str, ...]:
         """Paths from `git diff --name-only`: the original method's question."""
