@@ -31,6 +31,20 @@ class JobState(StrEnum):
 ALIVE = (JobState.NEW, JobState.QUEUED, JobState.RUNNING)
 
 
+class BuildState(StrEnum):
+    """Where a build stands; the first three are under way."""
+
+    ORDERED = "ordered"  # no server knows of it yet
+    QUEUED = "queued"
+    BUILDING = "building"
+    ENDED = "ended"
+    LOST = "lost"  # its server or agent does not know of it any more
+    CANCELLED = "cancelled"
+
+
+UNDER_WAY = (BuildState.ORDERED, BuildState.QUEUED, BuildState.BUILDING)
+
+
 class VerdictState(StrEnum):
     """What became of a job's verdict; the first two are not over."""
 
@@ -132,3 +146,56 @@ class Received:
     digest: str
     payload: Mapping[str, Any]
     received_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewBuild:
+    """A build to be had of another machine for a job; `run_id` is unique among all builds.
+
+    `order` is a jobs.order.StepOrder as JSON, `baseline` the snapshot that it rests on, relative
+    to the state folder; `attempt` counts the job's builds from 1.
+    """
+
+    run_id: str
+    job_id: int
+    token_sha256: str
+    order: Mapping[str, Any]
+    baseline: str | None = None
+    attempt: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Build:
+    """A build as the database knows it; moments are UTC.
+
+    `queue_id`, `number`, `url`, `node` and `result` are the server's words (None, "": unknown);
+    `told_at` is when it last said anything. `run_ids` are the runs that its bundle became.
+    """
+
+    run_id: str
+    job_id: int
+    token_sha256: str
+    order: Mapping[str, Any]
+    baseline: str | None
+    state: BuildState
+    attempt: int
+    queue_id: int | None
+    number: int | None
+    url: str
+    node: str
+    created_at: datetime
+    told_at: datetime | None
+    ended_at: datetime | None
+    result: str | None
+    error: str
+    run_ids: tuple[int, ...] | None
+
+    @property
+    def stored(self) -> bool:
+        """Whether its bundle is in the database."""
+        return self.run_ids is not None
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether a bundle of it may still come."""
+        return self.state in UNDER_WAY

@@ -18,11 +18,13 @@ from sqlalchemy import (
     MetaData,
     Table,
     UniqueConstraint,
+    column,
 )
 
 from covtrack.store.column_types import ExactFraction, ExactText, LineSet, UtcTime
+from covtrack.store.queued import UNDER_WAY
 
-HEAD = "0004"  # the newest revision, known without loading Alembic
+HEAD = "0005"  # the newest revision, known without loading Alembic
 VERSION_TABLE = "covtrack_version"
 
 metadata = MetaData(
@@ -204,4 +206,37 @@ jobs = Table(  # covtrack.store.queued.Job
     Index(None, "state", "id"),
     Index(None, "verdict", "id"),
     Index(None, "server", "change"),
+)
+
+_under_way = column("state").in_([state.value for state in UNDER_WAY])
+
+builds = Table(  # covtrack.store.queued.Build: a job that another machine does
+    "builds",
+    metadata,
+    Column("run_id", ExactText, primary_key=True),
+    Column("job_id", Integer, ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+    Column("token_sha256", ExactText, nullable=False),
+    Column("order", JSON, nullable=False),  # jobs.order.StepOrder
+    Column("baseline", ExactText),  # the snapshot that the order rests on, below the state folder
+    Column("state", ExactText, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("queue_id", BigInteger),
+    Column("number", Integer),
+    Column("url", ExactText, nullable=False),
+    Column("node", ExactText, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("told_at", UtcTime),
+    Column("ended_at", UtcTime),
+    Column("result", ExactText),
+    Column("error", ExactText, nullable=False),
+    Column("run_ids", JSON(none_as_null=True)),  # null until its bundle is stored
+    Index(None, "state", "created_at"),
+    Index(
+        "ix_builds_under_way",  # a job has one build under way at most
+        "job_id",
+        unique=True,
+        sqlite_where=_under_way,
+        postgresql_where=_under_way,
+    ),
+    Index(None, "job_id", "attempt"),
 )
