@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from covtrack.store.values import StoredRun
-from covtrack.tracking import Tracker
 from jobs.repository import Mirror
 from jobs.snapshot import read_settings_key
 from jobs.statements import Parsed, StatementCache
 from venv_builder.errors import DataError
+
+if TYPE_CHECKING:  # which itself asks here, when it learns
+    from covtrack.tracking import Tracker
 
 
 def read_parsed_files(

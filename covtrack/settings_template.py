@@ -48,6 +48,8 @@ TEMPLATE = """\
 # workers = 8              # test processes side by side; default: one per core
 # timeout = "1 h"          # for all tests of one job
 # memory = "8 GiB"         # address space of one test process
+# ledger = "0"             # such as "1/20": the share of jobs that `covtrack serve` holds against
+#                          # a full run when nothing else waits
 # python = "3.12"          # any CPython from 3.9 on this machine; default: covtrack's own
 # constraints = "upper-constraints.txt"  # path or address; "none" drops those that tox.ini names
 

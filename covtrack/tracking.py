@@ -16,6 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from covtrack.learning import learn_flips
 from covtrack.settings import Settings
 from covtrack.store.database import Database
 from covtrack.store.values import StoredRun
@@ -326,6 +327,7 @@ class Tracker:
             tree=target.commit.tree,
             measured_at=now,
         )
+        learn_flips(self, mirror, finished.result)
         return finished.result
 
     def other_needs(self, project: str) -> tuple[Need, ...]:
