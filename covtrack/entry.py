@@ -9,6 +9,7 @@ def main() -> None:
     """Load the command line and run it."""
     try:
         import covtrack.db_cli
+        import covtrack.gc_cli
         import covtrack.history_cli
         import covtrack.ledger_cli
         import covtrack.mirror_cli

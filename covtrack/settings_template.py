@@ -27,6 +27,13 @@ TEMPLATE = """\
 # wheels = "/srv/covtrack/wheels"
 # index = true
 
+# What `covtrack gc`, and `covtrack serve` once a day, keeps of the snapshots. Figures are kept.
+# [keep]
+# baselines = 20           # the newest of each branch
+# weeks = 52               # before them, one of each week
+# changes = 30             # days; those of open changes are kept in any case
+# logs = 30                # days, of jobs' logs and of events
+
 # Gerrit servers. The HTTP password (Settings > HTTP Credentials) is never in this file.
 # [gerrit.opendev]
 # url = "https://review.opendev.org"

@@ -85,6 +85,12 @@ def tree_ids(project: str, tree: str, *, exact: bool) -> Ids:
     return _first_of(wanted, by=(runs.c.project_id,), order=(runs.c.id.desc(),))
 
 
+def project_ids(project: str) -> Ids:
+    """Ids of all runs of a project."""
+    joined = runs.join(projects, projects.c.id == runs.c.project_id)
+    return select(runs.c.id).select_from(joined).where(projects.c.name == project)
+
+
 def earlier_ids(run_id: int) -> Ids:
     """The id of the newest run of the same project and commit before that one."""
     one = select(runs.c.project_id, runs.c.commit).where(runs.c.id == run_id).subquery()
