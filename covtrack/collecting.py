@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from covtrack.packing import pack, packed_name
 from covtrack.retention import Keep, Needed, choose_kept
 from covtrack.settings import Settings, TrackedProject
 from covtrack.store import building, inbox, queueing
@@ -23,7 +24,7 @@ from venv_builder.files import remove_anything
 
 # A file that the database does not know may be one that is being stored.
 UNKNOWN_AGE = timedelta(days=1)
-LITTER = ("*.corrupt", "*.coverage")
+LITTER = ("*.corrupt", "*.coverage", "*.coverage.gz")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,7 @@ class Collected:
     project: str
     kept: int
     removed: int
+    packed: int = 0
     bytes_before: int
     bytes_after: int
 
@@ -72,8 +74,11 @@ class Collector:
                     if run.usable and run.run_id not in kept:
                         self.database.forget_snapshot(run.run_id)
             lost = self._remove(gone)
+            idle = self._idle(run for run in runs if run.run_id in kept)
+            lost += 0 if self.dry else sum(_pack(path) for path in idle)
         return Collected(
             project=project.name,
+            packed=len(idle),
             kept=len(kept),
             removed=len(gone),
             bytes_before=before,
@@ -103,12 +108,19 @@ class Collector:
         chosen = set(kept)
         stay = {run.snapshot for run in runs if run.run_id in chosen}
         gone = {run.snapshot for run in runs if run.run_id not in chosen} - stay
-        paths = (self.settings.state / snapshot for snapshot in sorted(gone))
-        return [path for path in paths if path.is_file()]
+        paths = [self.settings.state / snapshot for snapshot in sorted(gone)]
+        return [one for path in paths for one in (path, packed_name(path)) if one.is_file()]
+
+    def _idle(self, runs: Iterable[StoredRun]) -> list[Path]:
+        """Files of the runs that were neither written nor unpacked for some days."""
+        limit = (datetime.now(UTC) - timedelta(days=self.keep.pack)).timestamp()
+        paths = sorted({self.settings.state / run.snapshot for run in runs})
+        return [path for path in paths if path.is_file() and path.stat().st_mtime <= limit]
 
     def _unknown(self, folder: Path, runs: Iterable[StoredRun]) -> list[Path]:
         """Old files that no run of the database names, and damaged ones that were set aside."""
-        known = {self.settings.state / run.snapshot for run in runs}
+        names = {self.settings.state / run.snapshot for run in runs}
+        known = names | {packed_name(path) for path in names}
         limit = (datetime.now(UTC) - UNKNOWN_AGE).timestamp()
         found = [path for pattern in LITTER for path in folder.glob(f"*/{pattern}")]
         return [path for path in found if path not in known and path.stat().st_mtime < limit]
@@ -147,6 +159,13 @@ def _rests(job: Job) -> bool:
 def _nearest(mirror: Mirror, commits: Iterable[str], known: tuple[str, ...]) -> set[str]:
     found = (mirror.nearest(sha, tuple(one for one in known if one != sha)) for sha in commits)
     return {sha for sha in found if sha}
+
+
+def _pack(path: Path) -> int:
+    """The bytes that packing spares."""
+    before = _size([path])
+    pack(path)
+    return before - _size([packed_name(path)])
 
 
 def _files(folder: Path) -> list[Path]:

@@ -16,6 +16,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from covtrack.packing import unpacked
 from covtrack.store.values import StoredRun
 from covtrack.tracking import Tracker
 from jobs.confinement import MEASURED, Confinement
@@ -42,7 +43,7 @@ def export_snapshot(
     Raises UsageError if the commit was never measured, DataError if its snapshot is damaged.
     """
     run = _find_run(tracker, project, revision)
-    snapshot = tracker.settings.state / run.snapshot
+    snapshot = unpacked(tracker.settings.state / run.snapshot)
     if not snapshot.is_file() or file_digest(snapshot) != run.sha256:
         raise DataError(
             f"The snapshot of {run.commit[:10]} is gone or damaged.",

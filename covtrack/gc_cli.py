@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     "rules",
     multiple=True,
     metavar="NAME=NUMBER",
-    help="Instead of what [keep] says: baselines, weeks, changes or logs.",
+    help="Instead of what [keep] says: baselines, weeks, changes, logs or pack.",
 )
 @click.pass_obj
 def gc(chosen: Chosen, dry_run: bool, rules: tuple[str, ...]) -> None:
@@ -58,13 +58,14 @@ def parse_keep(keep: Keep, rules: tuple[str, ...]) -> Keep:
 
 
 def describe(one: Collected, *, dry: bool) -> str:
-    """A line on what was removed."""
+    """A line on what was removed; what packing would spare is not known before."""
     from covtrack.grids import clean
 
     what = f"{clean(one.project)}: snapshots" if one.project else "logs of jobs:"
     verb = "would go" if dry else "removed"
     return (
-        f"{what} {one.kept} kept, {one.removed} {verb}, "
+        f"{what} {one.kept} kept, {one.removed} {verb}, {one.packed} "
+        f"{'would be ' if dry else ''}packed, "
         f"{one.bytes_before - one.bytes_after:,} of {one.bytes_before:,} bytes"
     )
 

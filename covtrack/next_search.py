@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from covtrack.next_results import Next, describe_function, describe_run, order
+from covtrack.packing import unpacked
 from covtrack.parsed_runs import read_parsed_files
 from covtrack.store.values import StoredRun
 from covtrack.tracking import Tracker
@@ -84,7 +85,7 @@ def _describe(
     changes: Mapping[Untested, int],
 ) -> tuple[object, ...]:
     """The functions, each with the test that comes nearest to what it lacks."""
-    snapshot = tracker.settings.state / run.snapshot
+    snapshot = unpacked(tracker.settings.state / run.snapshot)
     tested = name_tests(tuple(function.gap for function in functions), snapshot)
     return tuple(
         describe_function(function, changes.get(function, 0), near, run.total)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from covtrack.packing import unpacked
 from covtrack.store.values import StoredRun
 from jobs.repository import Mirror
 from jobs.snapshot import read_settings_key
@@ -28,7 +29,7 @@ def read_parsed_files(
     None where the snapshot is gone or damaged, and so cannot tell under which settings they
     were parsed.
     """
-    key = _settings_key(tracker.settings.state / run.snapshot)
+    key = _settings_key(unpacked(tracker.settings.state / run.snapshot))
     if key is None:
         return None
     asked = tuple(paths)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from covtrack.contract import PatchReport
 from covtrack.full_runs import run_in_full
+from covtrack.packing import unpacked
 from covtrack.prospect_results import Figures, Prospect, ProspectedChange, Verified
 from covtrack.replay_results import hold_against, missing_lines
 from covtrack.store.values import StoredRun
@@ -113,7 +114,7 @@ class Prospector:
 
     def _is_usable(self, run: StoredRun) -> bool:
         """Whether a run is complete and exact, and its snapshot as it was written."""
-        snapshot = self.tracker.settings.state / run.snapshot
+        snapshot = unpacked(self.tracker.settings.state / run.snapshot)
         whole = run.complete and run.usable and run.select is not Select.CHANGED
         return whole and snapshot.is_file() and file_digest(snapshot) == run.sha256
 
@@ -183,7 +184,7 @@ class Prospector:
         return frozenset({sha, *same, *(ran & below)})
 
     def _base(self, run: StoredRun) -> Base:
-        snapshot = self.tracker.settings.state / run.snapshot
+        snapshot = unpacked(self.tracker.settings.state / run.snapshot)
         return Base(commit=run.commit, snapshot=snapshot, before=run.as_before)
 
     def _request(self, landing: Landing, base: Base) -> Request:

@@ -20,7 +20,8 @@ class Keep(BaseModel):
 
     Of each branch the newest `baselines`, and before them the newest of each week for so many
     `weeks`; changes that are open, and all of the last `changes` days; logs of jobs and events
-    that were acted on for `logs` days.
+    that were acted on for `logs` days. Kept snapshots that nobody asked for in `pack` days are
+    packed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -29,6 +30,7 @@ class Keep(BaseModel):
     weeks: Count = 52
     changes: Count = 30
     logs: Count = 30
+    pack: Count = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

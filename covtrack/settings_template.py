@@ -33,6 +33,7 @@ TEMPLATE = """\
 # weeks = 52               # before them, one of each week
 # changes = 30             # days; those of open changes are kept in any case
 # logs = 30                # days, of jobs' logs and of events
+# pack = 2                 # days without use, after which a kept snapshot is compressed
 
 # Gerrit servers. The HTTP password (Settings > HTTP Credentials) is never in this file.
 # [gerrit.opendev]

@@ -55,6 +55,31 @@ class GcCase(TrackingCase):
         return [run.usable for run in self.make_tracker().database.runs_of(self.name)]
 
 
+class PackTest(GcCase):
+    def test_packed_snapshot_comes_back_where_it_is_asked_for(self) -> None:
+        done, _ = self.collect(pack=0)
+        self.assertEqual((3, 0, 3), (done.kept, done.removed, done.packed))
+        self.assertTrue(done.bytes_after * 2 < done.bytes_before)
+        self.assertEqual({".gz"}, {path.suffix for path in self.folder.glob("*/*")})
+        self.assertEqual([True] * 3, self.usable())
+        self.clone.commit("Go on", {"README": "more\n"})
+        result = self.run_job()  # rests on the newest one, whose digest is looked at
+        self.assertEqual((0, 3), (result.tests.run, result.tests.carried))
+        suffixes = sorted(path.suffix for path in self.folder.glob("*/*"))
+        self.assertEqual([".coverage", ".coverage", ".gz", ".gz"], suffixes)
+        done, _ = self.collect(baselines=1, weeks=0)
+        self.assertEqual((1, 3, 1), (done.kept, done.removed, self.files()))
+
+    def test_damaged_packed_snapshot_is_set_aside(self) -> None:
+        self.collect(pack=0)
+        for path in self.folder.glob("*/*.gz"):
+            path.write_bytes(path.read_bytes()[:-20])
+        self.clone.commit("Go on", {"README": "more\n"})
+        result = self.run_job()
+        self.assertEqual((3, 0), (result.tests.run, result.tests.carried))
+        self.assertEqual([True, False, False, False], self.usable())
+
+
 class GcTest(GcCase):
     def test_only_what_is_not_kept_goes(self) -> None:
         before = sum(path.stat().st_blocks * 512 for path in self.folder.glob("*/*"))
