@@ -279,7 +279,8 @@ def show(chosen: Chosen, name: str) -> None:
 
 @cli.command()
 @click.argument(
-    "name", type=click.Choice(["run", "projects", "files", "replay", "prospect", "order"])
+    "name",
+    type=click.Choice(["run", "projects", "files", "replay", "prospect", "next", "order"]),
 )
 def schema(name: str) -> None:
     """Print the JSON Schema of what a command prints with --format json.

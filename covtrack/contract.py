@@ -225,6 +225,15 @@ class LastChange(_Model):
     measured_at: datetime
 
 
+class Ledger(_Model):
+    """Results held against full runs; `unsteady` differ only where full runs do themselves."""
+
+    verified: Number
+    identical: Number
+    unsteady: Number
+    last: datetime
+
+
 class ProjectReport(_Counted):
     """A project's row in `covtrack report --format json`; null is unknown, never zero."""
 
@@ -245,6 +254,7 @@ class ProjectReport(_Counted):
     vendored: Totals | None
     last_change: LastChange | None
     measured_at: datetime | None
+    ledger: Ledger | None = None
 
     @classmethod
     def from_row(cls, row: ProjectRow) -> ProjectReport:
@@ -254,6 +264,7 @@ class ProjectReport(_Counted):
             "branch": row.branch,
             "target": round_down(row.target),
             "last_change": row.last_change,
+            "ledger": row.ledger,
         }
         return cls.model_validate(known | _latest(row.latest, row.target))
 
@@ -324,10 +335,8 @@ def _before(before: Before | None) -> dict[str, Any] | None:
     if before is None:
         return None
     branches = _has_branches(before.total + before.vendored)
-    return {
-        "total": _totals(before.total, branches),
-        "vendored": _totals(before.vendored, branches),
-    }
+    both = {"total": before.total, "vendored": before.vendored}
+    return {name: _totals(counts, branches) for name, counts in both.items()}
 
 
 def _lines(file: FileMeasure, branches: bool) -> dict[str, Any]:

@@ -9,8 +9,11 @@ def main() -> None:
     """Load the command line and run it."""
     try:
         import covtrack.db_cli
+        import covtrack.gc_cli
         import covtrack.history_cli
+        import covtrack.ledger_cli
         import covtrack.mirror_cli
+        import covtrack.next_cli
         import covtrack.prospect_cli
         import covtrack.serve_cli
         import covtrack.step_cli  # noqa: F401 (they register their commands)

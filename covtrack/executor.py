@@ -19,10 +19,12 @@ from covtrack.settings import Settings
 from covtrack.store import queueing
 from covtrack.store.database import Database
 from covtrack.store.queued import Job, JobKind, JobState, VerdictState
+from covtrack.store.queueing import projects_waiting
 from venv_builder.errors import InfrastructureError, UsageError
 from venv_builder.processes import ProcessGroup, start_group
 
 MOST_ATTEMPTS = 3
+MOST_FULL_RUNS = 3  # for the ledger: one, and two where lines differ
 RETRY_SECONDS = 30.0
 # What the covtrack process beside the tests takes of a job's own time limit.
 MARGIN_SECONDS = 1800.0
@@ -71,7 +73,7 @@ class Executor:
             self.database.write(partial(queueing.recover, held=tuple(self.started)))
         self._in_doubt = True
         ended = self._finish_all()
-        killed = self._kill_unwanted()
+        killed = self._kill_unwanted() + self._make_room()
         begun = self._start_some()
         self._in_doubt = False
         return bool(ended or killed or begun)
@@ -140,11 +142,32 @@ class Executor:
                 killed += 1
         return killed
 
+    def _make_room(self) -> int:
+        """Kill full runs for the ledger where another job would wait for them; they come again."""
+        verifying = [o for o in self.started.values() if o.job.kind is JobKind.VERIFY]
+        if not verifying:
+            return 0
+        now = datetime.now(UTC)
+        waiting = self.database.read(lambda connection: projects_waiting(connection, now))
+        full = waiting and len(self.started) >= self.settings.executors
+        yielding = [one for one in verifying if full or one.job.project in waiting]
+        for one in yielding:
+            one.group.kill()
+            job = self.started.pop(one.job.job_id).job
+            values = {"state": JobState.QUEUED.value, "attempts": job.attempts - 1}
+            self.database.write(
+                lambda connection, job=job, values=values: queueing.move_job(  # type: ignore[misc]
+                    connection, job.job_id, JobState.RUNNING, values
+                )
+            )
+        return len(yielding)
+
     def _is_overdue(self, job: Job) -> bool:
         project = self.settings.projects.get(job.project)
         if project is None or job.started_at is None or job.kind is JobKind.ADVANCE:
             return False  # an advance may have many commits before it
-        limit = timedelta(seconds=2 * project.timeout + MARGIN_SECONDS)
+        runs = MOST_FULL_RUNS if job.kind is JobKind.VERIFY else 1
+        limit = timedelta(seconds=2 * runs * project.timeout + MARGIN_SECONDS)
         return datetime.now(UTC) - job.started_at > limit
 
     def _finish(self, one: Started) -> None:
@@ -187,6 +210,8 @@ def describe(job: Job) -> str:
     """What a job measures, for the log."""
     if job.kind is JobKind.ADVANCE:
         return f"{job.project} {job.branch}"
+    if job.kind is JobKind.VERIFY:
+        return f"{job.project} {job.commit[:10]} in full, for the ledger,"
     return f"{job.project} change {job.change},{job.patch_set}"
 
 

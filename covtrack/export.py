@@ -11,6 +11,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from covtrack.packing import unpacked
 from covtrack.store.values import StoredRun
 from covtrack.tracking import Tracker
 from jobs.exporting import Exported, write_report
@@ -36,7 +37,7 @@ def export_snapshot(
     Raises UsageError if the commit was never measured, DataError if its snapshot is damaged.
     """
     run = _find_run(tracker, project, revision)
-    snapshot = tracker.settings.state / run.snapshot
+    snapshot = unpacked(tracker.settings.state / run.snapshot)
     if not snapshot.is_file() or file_digest(snapshot) != run.sha256:
         raise DataError(
             f"The snapshot of {run.commit[:10]} is gone or damaged.",

@@ -23,6 +23,7 @@ from covtrack.gerrit.patch_sets import PatchSet, find_patch_set, parse_address
 from covtrack.gerrit.policy import Decision, decide, parse_footers
 from covtrack.gerrit.posting import read_gain
 from covtrack.gerrit.verdict import FAILED
+from covtrack.learning import settle
 from covtrack.recall import recall_result
 from covtrack.settings import Settings, TrackedProject
 from covtrack.store.database import Database
@@ -142,6 +143,7 @@ class CheckReader:
         """The run's result, of its tests the failed ones alone, and the decision on it."""
         footers = parse_footers(mirror_of(self.tracker, run).commit(run.commit).message)
         result = recall_result(self.tracker.database, run, self.tracker.settings.state)
+        result, _ = settle(self.tracker, result)
         failed = tuple(one for one in result.outcomes if one.status in FAILED)
         return replace(result, outcomes=failed), decide(result, footers, project.review)
 

@@ -12,14 +12,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from covtrack.contract import PatchReport
+from covtrack.full_runs import run_in_full
+from covtrack.packing import unpacked
 from covtrack.prospect_results import Figures, Prospect, ProspectedChange, Verified
 from covtrack.replay_results import hold_against, missing_lines
 from covtrack.store.values import StoredRun
 from covtrack.tracking import Order, Tracker
-from jobs.job import run_job
 from jobs.joining import OpenChange, Prospective, join_changes
 from jobs.landing import Landed, Landing, State, land
-from jobs.project import ProjectSettings, Recorder
+from jobs.project import ProjectSettings
 from jobs.repository import Commit
 from jobs.request import Base, Request
 from jobs.results import JobResult, Kind, Select
@@ -113,7 +114,7 @@ class Prospector:
 
     def _is_usable(self, run: StoredRun) -> bool:
         """Whether a run is complete and exact, and its snapshot as it was written."""
-        snapshot = self.tracker.settings.state / run.snapshot
+        snapshot = unpacked(self.tracker.settings.state / run.snapshot)
         whole = run.complete and run.usable and run.select is not Select.CHANGED
         return whole and snapshot.is_file() and file_digest(snapshot) == run.sha256
 
@@ -183,10 +184,10 @@ class Prospector:
         return frozenset({sha, *same, *(ran & below)})
 
     def _base(self, run: StoredRun) -> Base:
-        snapshot = self.tracker.settings.state / run.snapshot
+        snapshot = unpacked(self.tracker.settings.state / run.snapshot)
         return Base(commit=run.commit, snapshot=snapshot, before=run.as_before)
 
-    def _request(self, landing: Landing, base: Base | None) -> Request:
+    def _request(self, landing: Landing, base: Base) -> Request:
         places = self.tracker.places(self.project.name)
         return Request(
             settings=self.project,
@@ -194,7 +195,7 @@ class Prospector:
             commit=landing.merged,
             branch=landing.branch,
             kind=Kind.CHANGE,
-            select=Select.AFFECTED if base else Select.ALL,
+            select=Select.AFFECTED,
             base=base,
             places=replace(places, stestr=self.folder / "stestr"),
             environments=self.tracker.environments,
@@ -220,14 +221,8 @@ class Prospector:
         )
 
     def _full(self, landing: Landing, workers: int | None = None) -> JobResult:
-        """A full run of the merge by coverage.py itself, without contexts."""
-        request = self._request(landing, None)
-        changes: dict[str, object] = {"recorder": Recorder.PLAIN}
-        if workers:
-            changes["workers"] = workers
-        settings = self.project.model_copy(update=changes)
-        target = self.folder / "full.coverage"
-        return run_job(replace(request, settings=settings), target, self.tracker.listener).result
+        tracker, project, commit = self.tracker, self.project, landing.merged
+        return run_in_full(tracker, project, commit, landing.branch, self.folder, workers)
 
 
 def _report(

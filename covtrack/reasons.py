@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from covtrack.packing import unpacked
 from covtrack.store.values import StoredRun
 from covtrack.tracking import Tracker
 from jobs.snapshot import TestRecord, read_tests
@@ -19,7 +20,7 @@ def explain_test(tracker: Tracker, project: str, test: str, revision: str | None
     no test or several.
     """
     run = _find_run(tracker, project, revision)
-    snapshot = tracker.settings.state / run.snapshot
+    snapshot = unpacked(tracker.settings.state / run.snapshot)
     if not snapshot.is_file():
         raise UsageError(
             f"The snapshot of {run.commit[:10]} is gone.",

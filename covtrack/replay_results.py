@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from covtrack.store.values import MISS
 from jobs.results import Measurement, Select
 
 Lines = dict[str, tuple[int, ...]]
@@ -164,7 +165,7 @@ def explain(
     for kind, lines in (("false_covered", false_covered), ("missed", missed)):
         for path, numbers in lines.items():
             for line in numbers:
-                why = "footprint miss"
+                why = MISS
                 if any(line in part.get(path, ()) for part in flips[1]):
                     why = "order dependence: differs when all tests run in one process"
                 if any(line in part.get(path, ()) for part in flips[0]):
@@ -189,7 +190,7 @@ def summarise(commits: Iterable[ReplayedCommit]) -> Summary:
         identical=sum(row.identical for row in verified),
         false_covered=sum(count_lines(row.false_covered) for row in verified),
         missed=sum(count_lines(row.missed) for row in verified),
-        unexplained=sum(e.why == "footprint miss" for row in verified for e in row.explained),
+        unexplained=sum(e.why == MISS for row in verified for e in row.explained),
         tests_run=sum(row.tests_run for row in rows),
         tests_total=sum(row.tests_total for row in rows),
         cpu_seconds=cpu,

@@ -22,7 +22,7 @@ from covtrack.grids import (
     render_markdown,
     render_table,
 )
-from covtrack.store.values import ProjectRow
+from covtrack.store.values import LedgerCount, ProjectRow
 from jobs.results import Counts, FileMeasure, add_up
 
 UNKNOWN = "unknown"
@@ -95,12 +95,12 @@ def render_projects(
         case Format.CSV:
             return render_csv(PROJECT_TITLES, _project_records(rows))
         case Format.MARKDOWN:
-            note = f"\n{escape_markdown(DOUBTFUL)}\n" if _any_doubt(rows) else ""
-            return render_markdown(project_grid(rows, now)) + note
+            notes = "".join(f"\n{escape_markdown(note)}\n" for note in _notes(rows))
+            return render_markdown(project_grid(rows, now)) + notes
     if not rows:
         return "There are no projects yet.\n"
-    note = f"\n{DOUBTFUL}\n" if _any_doubt(rows) else ""
-    return render_table(project_grid(rows, now), width=width, color=color) + note
+    notes = "".join(f"\n{note}\n" for note in _notes(rows))
+    return render_table(project_grid(rows, now), width=width, color=color) + notes
 
 
 def render_files(
@@ -175,6 +175,20 @@ def describe(row: ProjectRow) -> str:
     )
 
 
+def describe_ledger(count: LedgerCount | None) -> str:
+    """One sentence on how often results equal full runs; empty where none was verified."""
+    if count is None:
+        return ""
+    rest = count.verified - count.identical
+    words = f"{count.identical} of {count.verified} verified identical"
+    if count.unsteady:
+        alone = f"{count.unsteady} differ" + ("s" if count.unsteady == 1 else "")
+        words += f" ({alone} only where full runs differ among themselves)"
+    if rest > count.unsteady:
+        words += f", {rest - count.unsteady} not"
+    return f"{words}, last on {count.last:%Y-%m-%d}"
+
+
 def show_age(since: datetime, now: datetime) -> str:
     """How long ago in one unit, rounded down: 40 s, 5 min, 3 h, 4 d, 2 y."""
     seconds = max(0, int((now - since).total_seconds()))
@@ -195,6 +209,13 @@ def show_percent(counts: Counts) -> str:
     """The covered percentage with two decimals, rounded down, or unknown."""
     percent = percent_of(counts)
     return UNKNOWN if percent is None else f"{percent:.2f}"
+
+
+def _notes(rows: Sequence[ProjectRow]) -> list[str]:
+    """What stands beneath the table: what its mark means, and what full runs said."""
+    doubt = [DOUBTFUL] if _any_doubt(rows) else []
+    told = (f"{clean(row.project)}: {describe_ledger(row.ledger)}." for row in rows if row.ledger)
+    return [*doubt, *told]
 
 
 def _any_doubt(rows: Sequence[ProjectRow]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from covtrack.contract import PROJECTS, FilesReport, RunReport
+from covtrack.next_results import Next
 from covtrack.prospect_results import Prospect
 from covtrack.replay_results import Replay
 from jobs.order import StepOrder
@@ -18,5 +19,6 @@ def schemas() -> dict[str, dict[str, Any]]:
         "files": FilesReport.model_json_schema(),
         "replay": Replay.model_json_schema(),
         "prospect": Prospect.model_json_schema(),
+        "next": Next.model_json_schema(),
         "order": StepOrder.model_json_schema(),
     }

@@ -12,12 +12,12 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from functools import partial
+from datetime import UTC, datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from covtrack.collecting import Collector
 from covtrack.dispatching import handle_events
 from covtrack.executor import Executor
 from covtrack.gerrit.listener import ServerListener
@@ -26,7 +26,6 @@ from covtrack.gerrit.posting import Poster
 from covtrack.keeping import Keeper
 from covtrack.mirroring import Mirrorer
 from covtrack.settings import Settings
-from covtrack.store import inbox
 from covtrack.store.database import Database
 from covtrack.store.soleness import Sole
 from covtrack.tracking import Tracker
@@ -34,8 +33,8 @@ from venv_builder.errors import CovtrackError, UsageError
 from venv_builder.progress import ignore
 
 TICK = 0.2
-EVENTS_KEPT = timedelta(days=30)
-FORGET_SECONDS = 3600.0
+FIRST_COLLECT_SECONDS = 600.0
+COLLECT_SECONDS = 24 * 3600.0
 
 
 def say(sentence: str) -> None:
@@ -89,7 +88,7 @@ class Service:
         self._repeat("keep", Keeper(self.settings, self.database, self.say).step)
         self._repeat("execute", self.executor.step)
         self._repeat("post", poster.step)
-        self._spawn("forget", self._forget)
+        self._spawn("collect", self._collect)
 
     @contextmanager
     def answering(self) -> Iterator[None]:
@@ -153,14 +152,17 @@ class Service:
 
         self._spawn(name, loop)
 
-    def _forget(self) -> None:
+    def _collect(self) -> None:
+        """Once a day, beginning a while after the start, remove what is not kept."""
+        self.stop.wait(FIRST_COLLECT_SECONDS)
         while not self.stop.is_set():
-            before = datetime.now(UTC) - EVENTS_KEPT
             try:
-                self.database.write(partial(inbox.forget_events, before=before))
-            except CovtrackError as error:  # the next round has it too
-                self.say(f"forget: {error}")
-            self.stop.wait(FORGET_SECONDS)
+                found = Collector(self.tracker, self.settings.keep).run(lambda one: None)
+                gone = sum(one.bytes_before - one.bytes_after for one in found)
+                self.say(f"Removed what is not kept: {gone:,} bytes.")
+            except CovtrackError as error:
+                self.say(f"collect: {error}")
+            self.stop.wait(COLLECT_SECONDS)
 
 
 def watched_on(settings: Settings, server: str) -> Sequence[Watched]:

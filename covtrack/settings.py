@@ -13,6 +13,7 @@ from platformdirs import user_state_path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from covtrack.gerrit.settings import GerritServer, ReviewSettings
+from covtrack.retention import Keep
 from covtrack.settings_template import TEMPLATE
 from jobs.clone import inspect_clone
 from jobs.project import Duration, ProjectSettings
@@ -59,6 +60,7 @@ class Settings(BaseModel):
     mirror_every: Duration = 3600.0
     wheels: str | None = None
     index: bool = True
+    keep: Keep = Field(default_factory=Keep)
     gerrit: dict[str, GerritServer] = Field(default_factory=dict)
     projects: Annotated[dict[str, TrackedProject], Field(default_factory=dict)]
 

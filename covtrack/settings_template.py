@@ -27,6 +27,14 @@ TEMPLATE = """\
 # wheels = "/srv/covtrack/wheels"
 # index = true
 
+# What `covtrack gc`, and `covtrack serve` once a day, keeps of the snapshots. Figures are kept.
+# [keep]
+# baselines = 20           # the newest of each branch
+# weeks = 52               # before them, one of each week
+# changes = 30             # days; those of open changes are kept in any case
+# logs = 30                # days, of jobs' logs and of events
+# pack = 2                 # days without use, after which a kept snapshot is compressed
+
 # Gerrit servers. The HTTP password (Settings > HTTP Credentials) is never in this file.
 # [gerrit.opendev]
 # url = "https://review.opendev.org"
@@ -48,6 +56,8 @@ TEMPLATE = """\
 # workers = 8              # test processes side by side; default: one per core
 # timeout = "1 h"          # for all tests of one job
 # memory = "8 GiB"         # address space of one test process
+# ledger = "0"             # such as "1/20": the share of jobs that `covtrack serve` holds against
+#                          # a full run when nothing else waits
 # python = "3.12"          # any CPython from 3.9 on this machine; default: covtrack's own
 # constraints = "upper-constraints.txt"  # path or address; "none" drops those that tox.ini names
 

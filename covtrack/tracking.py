@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from covtrack.learning import learn_flips
+from covtrack.packing import unpacked
 from covtrack.settings import Settings
 from covtrack.store.database import Database
 from covtrack.store.values import StoredRun
@@ -230,7 +232,7 @@ class Tracker:
         return replace(base, before=nearest.before, compared=nearest.commit)
 
     def _open_base(self, project: str, run: StoredRun) -> Base | None:
-        snapshot = self.settings.state / run.snapshot
+        snapshot = unpacked(self.settings.state / run.snapshot)
         if snapshot.is_file() and file_digest(snapshot) == run.sha256:
             return Base(commit=run.commit, snapshot=snapshot, before=run.as_before)
         if snapshot.is_file():
@@ -273,10 +275,9 @@ class Tracker:
         base: Base | None,
         notes: tuple[str, ...],
     ) -> JobResult:
-        folder = self.folder(project.name)
         now = datetime.now(UTC)
         name = f"{target.commit.sha}-{now:%Y%m%dT%H%M%S%f}.coverage"
-        snapshot = folder / "snapshots" / f"{target.kind.value}s" / name
+        snapshot = self.folder(project.name) / "snapshots" / f"{target.kind.value}s" / name
         request = Request(
             settings=project,
             mirror=mirror,
@@ -300,6 +301,7 @@ class Tracker:
             tree=target.commit.tree,
             measured_at=now,
         )
+        learn_flips(self, mirror, finished.result)
         return finished.result
 
     def other_needs(self, project: str) -> tuple[Need, ...]:

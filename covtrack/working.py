@@ -6,17 +6,18 @@ executor learns of it, beside the exit status.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Any
 
+from covtrack.ledger import is_sampled, verify_run
 from covtrack.prospect import Prospector
 from covtrack.settings import TrackedProject
 from covtrack.store import inbox, queueing
 from covtrack.store.database import Database
-from covtrack.store.queued import Job, JobKind
+from covtrack.store.queued import Job, JobKind, NewJob
 from covtrack.tracking import Order, Tracker
 from jobs.results import JobResult
 from venv_builder.errors import CovtrackError, UsageError
@@ -81,10 +82,37 @@ def work(tracker: Tracker, database: Database, job_id: int) -> bool:
 
 
 def _measure(tracker: Tracker, project: TrackedProject, job: Job) -> JobResult | None:
+    if job.kind is JobKind.VERIFY:
+        verify_run(tracker, project, job.commit)
+        return None
     if job.kind is JobKind.CHANGE:
-        return tracker.run(project, Order(revision=job.commit, fetch=False))
+        result = tracker.run(project, Order(revision=job.commit, fetch=False))
+        queue_samples(tracker.database, project, job, [result])
+        return result
     results = tracker.advance(project, lambda result: None, fetch=False)
+    queue_samples(tracker.database, project, job, results)
     return results[-1] if results else None
+
+
+def queue_samples(
+    database: Database, project: TrackedProject, job: Job, results: Sequence[JobResult]
+) -> int:
+    """Queue full runs of those results that are sampled for the ledger; how many are new."""
+    sampled = [one for one in results if one.complete and is_sampled(one.commit, project.ledger)]
+    new = [
+        NewJob(
+            server=job.server,
+            project=job.project,
+            kind=JobKind.VERIFY,
+            branch=job.branch,
+            reason="sampled for the ledger",
+            commit=result.commit,
+        )
+        for result in sampled
+    ]
+    now = datetime.now(UTC)
+    ids = database.write(lambda c: [queueing.put_job(c, one, now) for one in new]) if new else []
+    return sum(job_id is not None for job_id in ids)
 
 
 def prospective_gain(

@@ -17,6 +17,13 @@ from venv_builder.errors import DataError
 HUNK = re.compile(rb"^@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@")
 FILE_HEADER = b"diff --git "
 ZERO = "0" * 40
+DIFFED = (
+    *("--raw", "-p", "-U0", "-z", "-M", "--no-abbrev", "--no-color", "--no-ext-diff"),
+    *("--no-textconv", "--submodule=short", "--inter-hunk-context=0"),
+)
+# No line of a patch begins like that.
+LOGGED = (*DIFFED, "--format=format:%x01%H%x01")
+LOG_HEADER = re.compile(rb"^\0?\x01[0-9a-f]{40,64}\x01\n?", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +75,21 @@ class LineMap:
         """The new numbers of all lines that survive."""
         mapped = (self.map_line(line) for line in lines)
         return {line for line in mapped if line is not None}
+
+    @cached_property
+    def inverse(self) -> LineMap:
+        """The map from the new version to the old one."""
+        return LineMap(
+            tuple(
+                Hunk(
+                    old_start=hunk.new_start,
+                    old_count=hunk.new_count,
+                    new_start=hunk.old_start,
+                    new_count=hunk.old_count,
+                )
+                for hunk in self.hunks
+            )
+        )
 
     @cached_property
     def added(self) -> frozenset[int]:
@@ -164,6 +186,11 @@ def parse_diff(output: bytes) -> TreeDiff:
             for (old, new, a, b, _), count in zip(records, patches, strict=True)
         )
     )
+
+
+def parse_log(output: bytes) -> tuple[TreeDiff, ...]:
+    """Parse `git log` with the options LOGGED, one diff a commit; DataError on anything else."""
+    return tuple(parse_diff(part.strip(b"\0\n")) for part in LOG_HEADER.split(output)[1:])
 
 
 _Record = tuple[str | None, str | None, str | None, str | None, str]

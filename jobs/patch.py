@@ -81,7 +81,7 @@ def find_gaps(path: str, uncovered: Collection[int], parsed: Parsed) -> list[Gap
     """The `uncovered` statements as gaps: no other statement between, all of one function."""
     if not uncovered:
         return []
-    owners = _owners(parsed)
+    owners = owners_of(parsed)
     gaps: list[list[int]] = []
     open_gap: list[int] | None = None
     for statement in sorted(parsed.statements):
@@ -91,7 +91,7 @@ def find_gaps(path: str, uncovered: Collection[int], parsed: Parsed) -> list[Gap
             open_gap.append(statement)
         else:
             gaps.append(open_gap := [statement])
-    own = _own_lines(owners)
+    own = own_lines(owners)
     return [
         Gap(
             path=path,
@@ -103,7 +103,7 @@ def find_gaps(path: str, uncovered: Collection[int], parsed: Parsed) -> list[Gap
     ]
 
 
-def _owners(parsed: Parsed) -> dict[int, Function]:
+def owners_of(parsed: Parsed) -> dict[int, Function]:
     """The innermost function whose call runs a line; inner functions come after outer ones."""
     return {
         line: function
@@ -112,7 +112,8 @@ def _owners(parsed: Parsed) -> dict[int, Function]:
     }
 
 
-def _own_lines(owners: Mapping[int, Function]) -> dict[Function | None, frozenset[int]]:
+def own_lines(owners: Mapping[int, Function]) -> dict[Function | None, frozenset[int]]:
+    """The lines that each function of `owners_of` owns."""
     lines: dict[Function | None, set[int]] = {}
     for line, function in owners.items():
         lines.setdefault(function, set()).add(line)

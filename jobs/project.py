@@ -43,6 +43,18 @@ def parse_target(value: Any) -> Any:
     return value
 
 
+def parse_fraction(value: Any) -> Any:
+    """An exact share from "1/20", "5 %", 0.05 or 0."""
+    text = str(value).strip() if isinstance(value, int | float | str) else value
+    try:
+        if isinstance(text, str):
+            percent = text.endswith("%")
+            return Fraction(text.removesuffix("%").strip()) / (100 if percent else 1)
+    except (ValueError, ZeroDivisionError):
+        pass
+    return value
+
+
 def check_pattern(value: str) -> str:
     """Refuse what is no regular expression."""
     try:
@@ -55,6 +67,7 @@ def check_pattern(value: str) -> str:
 Size = Annotated[int, BeforeValidator(parse_size), Field(ge=64 * 2**20)]
 Duration = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
 Percent = Annotated[Fraction, BeforeValidator(parse_target), Field(ge=0, le=100)]
+Part = Annotated[Fraction, BeforeValidator(parse_fraction), Field(ge=0, le=1)]
 Pattern = Annotated[str, AfterValidator(check_pattern)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/+-]*$", max_length=200)]
 
@@ -82,7 +95,8 @@ def check_recorder(value: Recorder) -> Recorder:
 class ProjectSettings(BaseModel):
     """Settings of one project; each has the key of the same name in covtrack.toml.
 
-    `target` is a percentage; `memory` is bytes of address space per test process, `timeout`
+    `target` is a percentage, `ledger` the share of jobs that are held against a full run;
+    `memory` is bytes of address space per test process, `timeout`
     seconds of wall time for all tests of a job.
     """
 
@@ -110,6 +124,7 @@ class ProjectSettings(BaseModel):
     timeout: Duration = 3600.0
     memory: Size = 8 * 2**30
     writable: tuple[str, ...] = ()
+    ledger: Part = Fraction(0)
     set_env: dict[str, str] = Field(default_factory=dict)
 
     @property

@@ -18,9 +18,9 @@ import git
 from git.exc import GitCommandError, InvalidGitRepositoryError
 
 from jobs.addresses import without_password
-from jobs.diff import TreeDiff, parse_diff
+from jobs.diff import DIFFED, LOGGED, TreeDiff, parse_diff, parse_log
 from venv_builder.errors import InfrastructureError, UsageError
-from venv_builder.files import remove_folder
+from venv_builder.files import remove_anything
 
 # A mirror runs no hook, no fsmonitor, no filter of the user's or of the repository's own.
 CONFIG = {
@@ -277,10 +277,17 @@ class Mirror:
 
     def diff(self, old: str, new: str) -> TreeDiff:
         """What changed from commit `old` to commit `new`, renames followed."""
-        options = ("--raw", "-p", "-U0", "-z", "-M", "--no-abbrev", "--no-color", "--no-ext-diff")
-        plain = ("--no-textconv", "--submodule=short", "--inter-hunk-context=0")
         with self._told(f"Cannot compare {old[:10]} and {new[:10]}"):
-            return parse_diff(self._run_bytes("diff", *options, *plain, old, new, "--"))
+            return parse_diff(self._run_bytes("diff", *DIFFED, old, new, "--"))
+
+    def diffs_since(self, sha: str, since: datetime) -> tuple[TreeDiff, ...]:
+        """What each commit of the first-parent history changed, `sha` first, back to a moment.
+
+        Of Python files alone. A merge is one commit: all that it brought.
+        """
+        history = ("--first-parent", "-m", f"--since={since.isoformat()}", *LOGGED)
+        with self._told(f"Cannot read the history of {sha[:10]}"):
+            return parse_log(self._run_bytes("log", *history, sha, "--", "*.py"))
 
     def changed_names(self, old: str, new: str) -> tuple[str, ...]:
         """Paths from `git diff --name-only`: the original method's question."""
@@ -330,7 +337,8 @@ class Mirror:
         )
         with self._told(f"Cannot check out {sha[:10]} in {folder}", "Check the disk's free room."):
             index.with_name(index.name + ".lock").unlink(missing_ok=True)
-            _remove_planted(folder / ".git")
+            # Measured code may leave one: `git clean` would spare it, and tools obey it.
+            remove_anything(folder / ".git")
             try:
                 self._lay_out(folder, steps, environment)
             except GitCommandError:  # a damaged index is worth nothing: all is laid out anew
@@ -349,11 +357,3 @@ def _unknown_ref(doing: str, ref: str) -> UsageError:
     if ref == "HEAD":
         return UsageError(f"{doing}: it has no commit yet.", advice="Commit something first.")
     return UsageError(f"{doing}: it has no ref {ref}.", advice="Check the ref's spelling.")
-
-
-def _remove_planted(path: Path) -> None:
-    """Remove a .git that measured code left: `git clean` would spare it, and tools obey it."""
-    if path.is_dir() and not path.is_symlink():
-        remove_folder(path)
-    else:
-        path.unlink(missing_ok=True)

@@ -52,3 +52,11 @@ def remove_folder(folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         if not folder.exists():
             return
+
+
+def remove_anything(path: Path) -> None:
+    """Remove a file, a link or a whole folder, or nothing where there is none."""
+    if path.is_dir() and not path.is_symlink():
+        remove_folder(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,15 +1,15 @@
 """Reads which lines of a patch set's files ran, for Gerrit's diff view; never guesses.
 
-The database has the statements that did not run. What other statements a file has is in the
-project's cache of parsed files, under the key that the run's snapshot names.
+A stored run has the statements that did not run; all others of its files ran.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import PurePath
 
 from covtrack.gerrit.patch_sets import PatchSet, UnknownError
+from covtrack.parsed_runs import read_parsed_files
 from covtrack.store.values import StoredRun
 from covtrack.tracking import Tracker
 from jobs.diff import FileChange, LineMap
@@ -17,9 +17,7 @@ from jobs.file_lines import FileLines, find_lines, join_lines
 from jobs.patch import is_opaque, touched_statements
 from jobs.repository import Mirror
 from jobs.results import FileMeasure
-from jobs.snapshot import read_settings_key
-from jobs.statements import Parsed, StatementCache
-from venv_builder.errors import DataError
+from jobs.statements import Parsed
 
 MOST_KEPT = 64
 
@@ -86,12 +84,11 @@ class LineReader:
         self, run: StoredRun, mirror: Mirror, measured: list[FileMeasure]
     ) -> Mapping[str, Parsed]:
         """Those of the files whose statements are still in the cache, by path."""
-        key = _settings_key(self.tracker.settings.state / run.snapshot)
-        blobs = mirror.blobs(run.commit) if measured else {}
-        wanted = {file.path: blobs[file.path] for file in measured if file.path in blobs}
-        cache = StatementCache(self.tracker.places(run.project).kept / "statements.sqlite")
-        known = cache.load(key, wanted.values())
-        return {path: known[blob] for path, blob in wanted.items() if blob in known}
+        parsed = read_parsed_files(self.tracker, run, mirror, [file.path for file in measured])
+        if parsed is None:
+            name = PurePath(run.snapshot).name
+            raise UnknownError(f"The snapshot {name} is gone or damaged.")
+        return parsed
 
 
 def mirror_of(tracker: Tracker, run: StoredRun) -> Mirror:
@@ -105,17 +102,6 @@ def mirror_of(tracker: Tracker, run: StoredRun) -> Mirror:
 def _first_parent(mirror: Mirror, sha: str) -> str | None:
     parents = mirror.commit(sha).parents
     return parents[0] if parents else None
-
-
-def _settings_key(snapshot: Path) -> str:
-    """The key that the files were parsed under; UnknownError where the snapshot cannot tell."""
-    try:
-        key = read_settings_key(snapshot) if snapshot.is_file() else None
-    except DataError:
-        key = None
-    if key is None:
-        raise UnknownError(f"The snapshot {snapshot.name} is gone or damaged.")
-    return key
 
 
 def _lines(

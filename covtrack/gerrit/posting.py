@@ -27,11 +27,15 @@ from covtrack.gerrit.verdict import (
     compose,
     render_failure,
 )
+from covtrack.learning import settle
 from covtrack.recall import recall_result
+from covtrack.reporting import describe_ledger
 from covtrack.settings import Settings, TrackedProject
 from covtrack.store import queueing
 from covtrack.store.database import Database
+from covtrack.store.ledgering import count_entries, read_entries
 from covtrack.store.queued import ChangeStatus, Job, JobState, VerdictState
+from covtrack.store.values import LedgerCount
 from covtrack.tracking import Tracker
 from jobs.results import Counts, JobResult
 from venv_builder.errors import CovtrackError
@@ -147,6 +151,7 @@ class Poster:
         if job.state is JobState.FAILED or run is None:
             return render_failure(job.error or "The job failed.", "", link)
         result = recall_result(self.database, run, self.settings.state)
+        result, wavering = settle(self.tracker, result)
         decision = decide(result, parse_footers(info.message), project.review)
         earlier = tuple(
             EarlierComment(path=one.path, line=one.last_line, message=one.message)
@@ -161,9 +166,16 @@ class Poster:
             earlier=earlier,
             link=link,
             patch_set=job.patch_set or 0,
+            wavering=wavering,
+            ledger=describe_ledger(self._count(job.project)),
         )
         template = project.review.template
         return compose(material, project.review, template.read_text() if template else None)
+
+    def _count(self, project: str) -> LedgerCount | None:
+        return self.database.read(
+            lambda connection: count_entries(read_entries(connection, project))
+        )
 
     def _touched(self, result: JobResult) -> Mapping[str, frozenset[int]] | None:
         """Lines that the change adds or modifies, by path; None where git shows none."""

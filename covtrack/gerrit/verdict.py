@@ -1,8 +1,8 @@
 """What is said on a change: one short message, comments on its uncovered lines, a vote. Pure.
 
-A template (Jinja2, sandboxed) gets: `patch`, `project`, `prospect`, `tests`, `remark`, `failed`
-and `link`, each a clean sentence or an empty string; `sentences` of the decision and `faults`,
-lists of such; and the numbers `statements`, `covered` and `patch_set`.
+A template (Jinja2, sandboxed) gets: `patch`, `project`, `prospect`, `tests`, `remark`, `failed`,
+`wavering`, `ledger` and `link`, each a clean sentence or an empty string; `sentences` of the
+decision and `faults`, lists of such; and the numbers `statements`, `covered` and `patch_set`.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ class Material:
     """What a verdict is made of.
 
     `touched` are the 1-based lines that the change adds or modifies, by path; None is unknown,
-    and then no line is commented on.
+    and then no line is commented on. `result` is without its `wavering` nondeterministic lines;
+    `ledger` says how often results equalled full runs, "" where that is unknown.
     """
 
     result: JobResult
@@ -72,6 +73,8 @@ class Material:
     earlier: tuple[EarlierComment, ...]
     link: str | None
     patch_set: int
+    wavering: int = 0
+    ledger: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +173,8 @@ def _words(material: Material, left_out: int) -> dict[str, Any]:
         "tests": describe_tests(result),
         "remark": remark,
         "failed": describe_failed(result),
+        "wavering": describe_wavering(material.wavering),
+        "ledger": material.ledger,
         "link": clean(material.link or ""),
         "sentences": [clean(sentence) for sentence in material.decision.sentences],
         "faults": describe_faults(result.faults),
@@ -177,6 +182,11 @@ def _words(material: Material, left_out: int) -> dict[str, Any]:
         "covered": patch.covered if patch else None,
         "patch_set": material.patch_set,
     }
+
+
+def describe_wavering(lines: int) -> str:
+    """How many lines are left out of all figures, in words; empty for none."""
+    return f"{count(lines, 'nondeterministic line')} left out of these figures" if lines else ""
 
 
 def describe_project(result: JobResult) -> str:

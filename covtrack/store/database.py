@@ -147,6 +147,17 @@ class Database:
             found = reading.read_runs(connection, reading.commit_ids(project, commit))
         return found[0] if found else None
 
+    def runs_of(self, project: str) -> tuple[StoredRun, ...]:
+        """All runs of a project, newest commit first."""
+        with self._reading() as connection:
+            return reading.read_runs(connection, reading.project_ids(project))
+
+    def run_before(self, run_id: int) -> StoredRun | None:
+        """The newest run of the same project and commit that is older than that one."""
+        with self._reading() as connection:
+            found = reading.read_runs(connection, reading.earlier_ids(run_id))
+        return found[0] if found else None
+
     def project_rows(self) -> tuple[ProjectRow, ...]:
         """A row per project, by name; projects that were never measured too."""
         with self._reading() as connection:

@@ -132,6 +132,13 @@ def open_changes(
     return _read_changes(connection, wanted)
 
 
+def open_commits(connection: Connection, server: str, project: str) -> frozenset[str]:
+    """The newest commit of every open change of all branches, hidden ones too."""
+    wanted = (changes.c.server == server, changes.c.project == project)
+    found = select(changes.c.commit).where(changes.c.status == ChangeStatus.OPEN.value, *wanted)
+    return frozenset(connection.execute(found).scalars())
+
+
 def _read_changes(connection: Connection, wanted: Sequence[Any]) -> tuple[KnownChange, ...]:
     found = connection.execute(select(changes).where(*wanted).order_by(changes.c.change))
     rows = (dict(row) for row in found.mappings())

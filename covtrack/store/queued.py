@@ -10,10 +10,14 @@ from typing import Any
 
 
 class JobKind(StrEnum):
-    """What a job measures: a patch set, or the way of a branch to its tip."""
+    """What a job measures: a patch set, the way of a branch to its tip, or a commit in full.
+
+    VERIFY holds a stored result against a full run, for the ledger.
+    """
 
     CHANGE = "change"
     ADVANCE = "advance"
+    VERIFY = "verify"
 
 
 class JobState(StrEnum):

@@ -9,13 +9,16 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, insert, select, update
 
 from covtrack.store.locking import hold, try_hold
 from covtrack.store.queued import ALIVE, DUE, Job, JobKind, JobState, NewJob, VerdictState
 from covtrack.store.schema import jobs
 
 _ALIVE = jobs.c.state.in_([state.value for state in ALIVE])
+_IS_VERIFY = jobs.c.kind == JobKind.VERIFY.value
+LAST = 2
+_RANK = case((jobs.c.kind == JobKind.CHANGE.value, 0), (_IS_VERIFY, LAST), else_=1)
 _WAITING = jobs.c.state.in_([JobState.NEW.value, JobState.QUEUED.value])
 
 
@@ -29,6 +32,10 @@ def put_job(connection: Connection, new: NewJob, now: datetime) -> int | None:
     same = [jobs.c.server == new.server, jobs.c.project == new.project, jobs.c.kind == new.kind]
     if new.kind is JobKind.CHANGE:
         same += [_ALIVE, jobs.c.change == new.change, jobs.c.patch_set == new.patch_set]
+        if connection.execute(select(jobs.c.id).where(*same)).first():
+            return None
+    elif new.kind is JobKind.VERIFY:
+        same += [_ALIVE, jobs.c.commit == new.commit]
         if connection.execute(select(jobs.c.id).where(*same)).first():
             return None
     else:
@@ -83,8 +90,9 @@ def end_jobs(
 def claim(connection: Connection, now: datetime) -> Job | None:
     """Start the next job: of a project that has none running, and whose last start is longest ago.
 
-    Of one project, patch sets go before the branch, and the older before the newer. A project
-    whose job another process is just starting is passed over: nobody waits.
+    Of one project, patch sets go before the branch, and the older before the newer; full runs for
+    the ledger come after all else of all projects. A project whose job another process is just
+    starting is passed over: nobody waits.
     """
     for project in connection.execute(_in_turn(now)).scalars().all():
         # Without the lock two claimers would both see a project that has none running.
@@ -97,13 +105,12 @@ def _in_turn(now: datetime) -> Select[Any]:
     """The projects with a job to start, each once, in the order of their turns."""
     last = (
         select(jobs.c.project, func.max(jobs.c.started_at).label("at"))
+        .where(jobs.c.kind != JobKind.VERIFY.value)
         .group_by(jobs.c.project)
         .subquery()
     )
     waiting = (
-        select(
-            jobs.c.project, func.max(jobs.c.kind).label("kind"), func.min(jobs.c.id).label("id")
-        )
+        select(jobs.c.project, func.min(_RANK).label("rank"), func.min(jobs.c.id).label("id"))
         .where(*_startable(now))
         .group_by(jobs.c.project)
         .subquery()
@@ -111,7 +118,12 @@ def _in_turn(now: datetime) -> Select[Any]:
     return (
         select(waiting.c.project)
         .outerjoin(last, last.c.project == waiting.c.project)
-        .order_by(last.c.at.asc().nulls_first(), waiting.c.kind.desc(), waiting.c.id)
+        .order_by(
+            case((waiting.c.rank == LAST, 1), else_=0),
+            last.c.at.asc().nulls_first(),
+            waiting.c.rank,
+            waiting.c.id,
+        )
     )
 
 
@@ -123,13 +135,19 @@ def _startable(now: datetime) -> tuple[ColumnElement[bool], ...]:
 
 def _start(connection: Connection, project: str, now: datetime) -> Job | None:
     wanted = select(jobs).where(jobs.c.project == project, *_startable(now))
-    first = wanted.order_by(jobs.c.kind.desc(), jobs.c.id).limit(1)
+    first = wanted.order_by(_RANK, jobs.c.id).limit(1)
     row = connection.execute(first.with_for_update(skip_locked=True)).first()
     if row is None:
         return None
     started = {"state": JobState.RUNNING.value, "started_at": now, "attempts": row.attempts + 1}
     connection.execute(update(jobs).where(jobs.c.id == row.id).values(started))
     return read_job(connection, row.id)
+
+
+def projects_waiting(connection: Connection, now: datetime) -> frozenset[str]:
+    """Projects with a job that could run now, those for the ledger left out."""
+    due = (jobs.c.state == JobState.QUEUED.value, jobs.c.not_before <= now, ~_IS_VERIFY)
+    return frozenset(connection.execute(select(jobs.c.project).where(*due).distinct()).scalars())
 
 
 def move_job(

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, Table, func, select
 
+from covtrack.store.ledgering import count_entries, read_entries
 from covtrack.store.schema import evidence, faults, files, measurements, outcomes, projects, runs
 from covtrack.store.values import ProjectRow, Scope, StoredRun
 from jobs.results import (
@@ -84,6 +85,20 @@ def tree_ids(project: str, tree: str, *, exact: bool) -> Ids:
     return _first_of(wanted, by=(runs.c.project_id,), order=(runs.c.id.desc(),))
 
 
+def project_ids(project: str) -> Ids:
+    """Ids of all runs of a project."""
+    joined = runs.join(projects, projects.c.id == runs.c.project_id)
+    return select(runs.c.id).select_from(joined).where(projects.c.name == project)
+
+
+def earlier_ids(run_id: int) -> Ids:
+    """The id of the newest run of the same project and commit before that one."""
+    one = select(runs.c.project_id, runs.c.commit).where(runs.c.id == run_id).subquery()
+    same = (runs.c.project_id == one.c.project_id) & (runs.c.commit == one.c.commit)
+    found = select(func.max(runs.c.id)).join(one, same).where(runs.c.id < run_id)
+    return found.select_from(runs)
+
+
 def newest_ids(project: str) -> Ids:
     """The id of the run that was measured last."""
     return _first_of(
@@ -113,6 +128,7 @@ def read_project_rows(connection: Connection) -> tuple[ProjectRow, ...]:
     """A row per project, by name."""
     latest = {run.project: run for run in read_runs(connection, latest_ids(None, None))}
     changes = {run.project: run for run in read_runs(connection, last_change_ids())}
+    entries = read_entries(connection)
     found = connection.execute(select(projects)).all()
     rows = (
         ProjectRow(
@@ -121,6 +137,7 @@ def read_project_rows(connection: Connection) -> tuple[ProjectRow, ...]:
             target=row.target,
             latest=latest.get(row.name),
             last_change=changes.get(row.name),
+            ledger=count_entries(e for e in entries if e.project == row.name),
         )
         for row in found
     )

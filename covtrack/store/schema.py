@@ -24,7 +24,7 @@ from sqlalchemy import (
 from covtrack.store.column_types import ExactFraction, ExactText, LineSet, UtcTime
 from covtrack.store.queued import UNDER_WAY
 
-HEAD = "0005"  # the newest revision, known without loading Alembic
+HEAD = "0006"  # the newest revision, known without loading Alembic
 VERSION_TABLE = "covtrack_version"
 
 metadata = MetaData(
@@ -239,4 +239,35 @@ builds = Table(  # covtrack.store.queued.Build: a job that another machine does
         postgresql_where=_under_way,
     ),
     Index(None, "job_id", "attempt"),
+)
+
+ledger = Table(  # covtrack.store.values.LedgerEntry: a run, held against a full run
+    "ledger",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("run_id", Integer, ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
+    Column("verified_at", UtcTime, nullable=False),
+    Column("complete", Boolean, nullable=False),  # of the full run
+    Column("tests", Integer, nullable=False),
+    Column("cpu_seconds", Float(53), nullable=False),
+    Column("false_covered", JSON, nullable=False),  # first lines by path
+    Column("missed", JSON, nullable=False),
+    Column("explained", JSON, nullable=False),  # covtrack.replay_results.Explained
+    Index(None, "run_id"),
+)
+
+wavering = Table(  # lines learnt to be nondeterministic: jobs.nondeterminism.LineName
+    "wavering",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("project_id", Integer, ForeignKey("projects.id", ondelete="CASCADE"), nullable=False),
+    Column("digest", ExactText, nullable=False),
+    Column("path", ExactText, nullable=False),
+    Column("function", ExactText, nullable=False),
+    Column("text", ExactText, nullable=False),
+    Column("ordinal", Integer, nullable=False),
+    Column("why", ExactText, nullable=False),
+    Column("commit", ExactText, nullable=False),  # where it was learnt
+    Column("learnt_at", UtcTime, nullable=False),
+    UniqueConstraint("project_id", "digest"),
 )

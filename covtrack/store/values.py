@@ -10,8 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from fractions import Fraction
+from typing import Any
 
+from jobs.nondeterminism import LineName
 from jobs.results import Before, Counts, Kind, PatchCoverage, Select, TestCounts
+
+MISS = "footprint miss"  # the one difference from a full run that is ours
 
 
 class Scope(StrEnum):
@@ -64,6 +68,60 @@ class StoredRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerEntry:
+    """A stored run, held line by line against a full run of the same commit.
+
+    Lines are first lines of statements by path; `explained` has path, line, kind and why of each
+    that differs. Nothing is known where the full run was not `complete`.
+    """
+
+    run_id: int
+    project: str
+    commit: str
+    subject: str
+    verified_at: datetime
+    complete: bool
+    tests: int
+    cpu_seconds: float
+    false_covered: Mapping[str, tuple[int, ...]]
+    missed: Mapping[str, tuple[int, ...]]
+    explained: tuple[Mapping[str, Any], ...]
+
+    @property
+    def identical(self) -> bool:
+        """Whether every line was the same."""
+        return self.complete and not (self.false_covered or self.missed)
+
+    @property
+    def is_unsteady(self) -> bool:
+        """Whether full runs themselves differ in all lines that differ here."""
+        return self.complete and all(line["why"] != MISS for line in self.explained)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerCount:
+    """How many results were held against full runs, and how many were identical.
+
+    Of the others, `unsteady` differ only in lines in which full runs differ among themselves.
+    """
+
+    verified: int
+    identical: int
+    unsteady: int
+    last: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaveringLine:
+    """A line that runs or not without a change of the source; learnt at a commit, and why."""
+
+    name: LineName
+    why: str
+    commit: str
+    learnt_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectRow:
     """A project as the report shows it; `target` is a share in 0..1.
 
@@ -76,3 +134,4 @@ class ProjectRow:
     target: Fraction
     latest: StoredRun | None
     last_change: StoredRun | None
+    ledger: LedgerCount | None = None

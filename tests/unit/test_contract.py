@@ -206,6 +206,7 @@ class ProjectReportTest(testtools.TestCase):
                     "measured_at": "2026-05-04T12:00:00Z",
                 },
                 "measured_at": "2026-05-04T12:00:00Z",
+                "ledger": None,
             },
             value,
         )
