@@ -130,7 +130,7 @@ def main(trees: tuple[Path, ...], constraints: Path, wanted: str | None, rounds:
     """Measure each tree and write results/cold_agent.json."""
     python = ["--python", wanted] if wanted else []
     words = ["--constraints", str(constraints.resolve())]
-    found = {tree.resolve().name: measure(tree.resolve(), words, python, rounds) for tree in trees}
+    found: dict[str, Any] = {}
     about: dict[str, Any] = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "cores": os.cpu_count(),
