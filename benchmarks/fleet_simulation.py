@@ -273,7 +273,7 @@ def simulate_loads(measured: Measured) -> list[dict[str, Any]]:
     """Agents needed as load grows, jobs get slower, and without the limit per project."""
     found = []
     for load in LOADS:
-        for slower in SLOWER:
+        for slower in (one for one in SLOWER if load * one <= 10):
             for limit in (True, False):
                 patch_sets = ASSUMED.patch_sets_a_week * load
                 assumed = replace(
