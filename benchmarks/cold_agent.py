@@ -45,12 +45,21 @@ class Bench:
     ) -> dict[str, Any]:
         """One venv-builder process: its wall and CPU seconds, and those of its stages."""
         out, err = self.folder / "out", self.folder / "err"
-        argv = [sys.executable, "-P", "-m", "venv_builder", "--cache", self.folder / root, *words]
+        argv: list[str | Path] = [
+            sys.executable,
+            "-P",
+            "-m",
+            "venv_builder",
+            "--cache",
+            self.folder / root,
+            *words,
+        ]
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("UV_", "VENV_BUILDER"))}
         more = {"PYTHONPATH": str(ROOT), "UV_CACHE_DIR": str(self.folder / uv_cache)}
+        to: list[str | Path] = ["--to", self.wheels] if command == "wheels" else []
         begun = monotonic()
         group = start_group(
-            [*argv, command, *self.words, *(["--to", self.wheels] if command == "wheels" else [])],
+            [*argv, command, *self.words, *to],
             cwd=ROOT,
             env=kept | more | variables,
             stdout=out,
@@ -121,8 +130,8 @@ def main(trees: tuple[Path, ...], constraints: Path, wanted: str | None, rounds:
     """Measure each tree and write results/cold_agent.json."""
     python = ["--python", wanted] if wanted else []
     words = ["--constraints", str(constraints.resolve())]
-    found = {tree.resolve().name: measure(tree.resolve(), words, python, rounds) for tree in trees}
-    about = {
+    found: dict[str, Any] = {}
+    about: dict[str, Any] = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "cores": os.cpu_count(),
         "load": [round(one, 2) for one in os.getloadavg()],
@@ -130,8 +139,11 @@ def main(trees: tuple[Path, ...], constraints: Path, wanted: str | None, rounds:
         "python": wanted or "covtrack's own",
         "covtrack": check_command(["git", "rev-parse", "HEAD"], cwd=ROOT).stdout.strip(),
     }
-    RESULTS.write_text(json.dumps({"about": about, "projects": found}, indent=1) + "\n")
-    click.echo(f"wrote {RESULTS}", err=True)
+    for tree in trees:
+        found[tree.resolve().name] = measure(tree.resolve(), words, python, rounds)
+        about["load_at_end"] = [round(one, 2) for one in os.getloadavg()]
+        RESULTS.write_text(json.dumps({"about": about, "projects": found}, indent=1) + "\n")
+        click.echo(f"wrote {RESULTS}", err=True)
 
 
 if __name__ == "__main__":

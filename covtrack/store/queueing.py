@@ -15,6 +15,7 @@ from covtrack.store.locking import hold, try_hold
 from covtrack.store.queued import ALIVE, DUE, Job, JobKind, JobState, NewJob, VerdictState
 from covtrack.store.schema import jobs
 
+REMEMBERED = 5000  # newest jobs by which turns are dealt out: years of them would be slow to read
 _ALIVE = jobs.c.state.in_([state.value for state in ALIVE])
 _IS_VERIFY = jobs.c.kind == JobKind.VERIFY.value
 LAST = 2
@@ -103,9 +104,10 @@ def claim(connection: Connection, now: datetime) -> Job | None:
 
 def _in_turn(now: datetime) -> Select[Any]:
     """The projects with a job to start, each once, in the order of their turns."""
+    newest = select(func.max(jobs.c.id)).scalar_subquery()
     last = (
         select(jobs.c.project, func.max(jobs.c.started_at).label("at"))
-        .where(jobs.c.kind != JobKind.VERIFY.value)
+        .where(jobs.c.id > newest - REMEMBERED, jobs.c.kind != JobKind.VERIFY.value)
         .group_by(jobs.c.project)
         .subquery()
     )
