@@ -122,7 +122,12 @@ def make_recorder(plan: dict[str, Any]) -> Any:
     if plan["recorder"] == "auto" and monitoring["can_record"](cov):
         exact = {os.path.join(plan["root"], path): path for path in plan["measured"]}
         rest = {os.path.join(plan["root"], path): path for path in plan["tree"]}
-        recorder = monitoring["MonitoringRecorder"](plan["folder"], {**exact, **rest}, exact)
+        branching = None
+        if cov.get_option("run:branch"):
+            branching = runpy.run_path(os.path.join(HERE, "branching.py"))["Branching"]
+        recorder = monitoring["MonitoringRecorder"](
+            plan["folder"], {**exact, **rest}, exact, branching
+        )
     else:
         recording["record_all"](cov, plan["root"])
         recorder = recording["CoverageRecorder"](cov)
