@@ -43,7 +43,7 @@ from jobs.carrying import merge_rows, merge_tests
 from jobs.diff import TreeDiff
 from jobs.environment import Prepared
 from jobs.execution import Ran
-from jobs.ground import Ground
+from jobs.ground import Ground, cpu_seconds
 from jobs.job import measure_snapshot
 from jobs.joining import OpenChange, Reader
 from jobs.merge import MergePlan
@@ -103,17 +103,18 @@ class Work:
 
 
 class Clock:
-    """Wall seconds by stage."""
+    """Wall seconds by stage, and CPU seconds of this process and its children."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self.cpu: dict[str, float] = {}
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        begun = time.perf_counter()
+        begun, used = time.perf_counter(), cpu_seconds()
         yield
-        spent = self.seconds.get(name, 0.0) + time.perf_counter() - begun
-        self.seconds[name] = round(spent, 3)
+        self.seconds[name] = round(time.perf_counter() - begun, 3)
+        self.cpu[name] = round(cpu_seconds() - used, 3)
 
 
 def make_request(work: Work, mirror: Mirror, commit: str, base: str) -> Request:
@@ -363,11 +364,11 @@ def run_step(work: Work, name: str) -> None:
     """One step in this process; prints what it found and cost as JSON."""
     clock = Clock()
     found = STEPS[name](work, clock)
-    usage = resource.getrusage(resource.RUSAGE_SELF)
     cost = {
         "seconds": clock.seconds,
+        "cpu_seconds": clock.cpu,
         "wall": round(sum(clock.seconds.values()), 3),
-        "cpu": round(usage.ru_utime + usage.ru_stime, 2),
+        "cpu": round(sum(clock.cpu.values()), 3),
         "max_rss": peak_memory(),
     }
     print(json.dumps({**found, **cost}))
