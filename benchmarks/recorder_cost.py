@@ -148,7 +148,7 @@ class Bench:
             "branch": self.branch,
             "measured": measured,
             "tree": sorted(set(self.paths) - set(measured)),
-            "recorder": WAYS[way],
+            "recorder": "branching" if self.branch and way == OURS else WAYS[way],
         }
 
     def lines(self) -> Lines:

@@ -33,9 +33,6 @@ from jobs.suite import PATTERN, Layout, TestModule, find_test_modules, read_layo
 from jobs.worktree import Worktree
 from venv_builder.progress import Stages
 
-# Changes whenever other arcs are kept of the same run: rows of both kinds are not mixed.
-ARCS_KEPT = "arcs of forks"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Ground:
@@ -147,9 +144,7 @@ def _circumstances(
     texts = [path.read_text() for path in points]
     version = prepared.environment.distributions.get("coverage", "unknown")
     settings = recording_settings_text(_config_files(request))
-    branches = around.branch or (around.branch is None and "branch" in settings)
-    kind = (ARCS_KEPT,) if branches else ()
-    identity = (str(around.branch), str(prepared.interpreter.version), version, *kind)
+    identity = (str(around.branch), str(prepared.interpreter.version), version)
     return Circumstances(
         recording=_digest("\0".join((settings, *identity))),
         variables=_digest(json.dumps(sorted(variables.items()))),

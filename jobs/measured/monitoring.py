@@ -270,11 +270,11 @@ def fill(
     )
 
 
-def can_record(cov: coverage.Coverage) -> bool:
+def can_record(cov: coverage.Coverage, branches: bool = False) -> bool:
     """Whether this interpreter and these settings allow lines by sys.monitoring.
 
-    File tracer plugins and subprocesses need coverage.py itself; so do branches on Python 3.14
-    and newer, whose events and bytecode branching.py does not know.
+    File tracer plugins and subprocesses need coverage.py itself. So do branches, unless the
+    caller accepts what branching.py misses (docs/branches.rst), and on Python 3.14 and newer.
     """
 
     def option(name: str) -> Any:
@@ -283,7 +283,8 @@ def can_record(cov: coverage.Coverage) -> bool:
         except Exception:  # one that this coverage.py does not have yet
             return None
 
-    if not hasattr(sys, "monitoring") or (option("run:branch") and sys.version_info >= (3, 14)):
+    refused = option("run:branch") and (not branches or sys.version_info >= (3, 14))
+    if not hasattr(sys, "monitoring") or refused:
         return False
     plain = not set(option("run:concurrency") or ()) - {"thread", "greenlet", "eventlet", "gevent"}
     return plain and not option("run:plugins") and not option("run:patch")

@@ -107,18 +107,6 @@ class MonitoringHistoryTest(HistoryTest):
         super().setUp()
 
 
-class MonitoringBranchHistoryTest(HistoryTest):
-    """Branches by sys.monitoring, where an interpreter has the events that are known."""
-
-    def setUp(self) -> None:
-        versions = [found.version[:2] for found in find_interpreters()]
-        known = [version for version in versions if (3, 12) <= version < (3, 14)]
-        if not known:
-            self.skipTest("no CPython 3.12 or 3.13 on this machine")
-        self.settings = {"python": "{}.{}".format(*max(known)), "branch_coverage": True}
-        super().setUp()
-
-
 class BranchHistoryTest(HistoryTest):
     """Branches: the same, recorded by coverage.py."""
 
