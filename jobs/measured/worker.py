@@ -4,7 +4,8 @@ Writes subunit v2 to PLAN's "stream". The same as `python -m stestr.subunit_runn
 with a recorder around it. PLAN.json: {"root", "folder", "stream", "report", "ticks",
 "modules": [names], "only": [test ids] or null, "skip": [test ids], "match": [regexes],
 "avoid": [regexes], "imports": [module names], "source": [...], "branch": bool or null,
-"measured": [paths], "tree": [paths], "recorder": "auto" | "branching" | "coverage" | "plain" | "none"}
+"measured": [paths], "tree": [paths],
+"recorder": "auto" | "branching" | "coverage" | "plain" | "none"}
 
 "measured" are the files whose coverage counts, "tree" all others whose use is recorded.
 
