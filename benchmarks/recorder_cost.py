@@ -13,6 +13,7 @@ import json
 import shutil
 import sqlite3
 import sys
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ from real_projects import (
     say,
 )
 
+from jobs.measure import covered_statements, missing_branches
+from jobs.statements import Parsed, read_parsed
 from venv_builder.processes import run_command
 
 NAME = "recorder_cost"
@@ -55,8 +58,9 @@ HEADS = [
     "test lines",
     "differ",
 ]
-# Context and file to the lines that ran.
-Lines = Mapping[tuple[str, str], set[int]]
+ARC_QUERY = QUERY.replace("numbits", "fromno, tono").replace("line_bits", "arc")
+# Context and file to the lines that ran, or to the arcs out of lines with several exits.
+Lines = Mapping[tuple[str, str], Collection[Any]]
 WAYS = {PLAIN: "none", OURS: "auto", TRACER: "coverage"}
 
 
@@ -115,6 +119,7 @@ class Bench:
     suite: Suite
     paths: Sequence[str]
     worker: Path
+    branch: bool
 
     def run(self, way: str) -> tuple[float, dict[str, Any]]:
         """CPU seconds of one worker, and its report."""
@@ -140,10 +145,10 @@ class Bench:
             "only": None,
             **{name: [] for name in ("skip", "match", "avoid", "imports")},
             "source": [self.suite.package],
-            "branch": False,
+            "branch": self.branch,
             "measured": measured,
             "tree": sorted(set(self.paths) - set(measured)),
-            "recorder": WAYS[way],
+            "recorder": "branching" if self.branch and way == OURS else WAYS[way],
         }
 
     def lines(self) -> Lines:
@@ -152,14 +157,59 @@ class Bench:
         (path,) = folder.glob(".coverage*")
         measured = set(self.suite.measured(self.paths))
         with closing(sqlite3.connect(path)) as db:
+            if self.branch:
+                return self._arcs(db)
             return {
                 (context, name): set(numbits_to_nums(bits)) - {0}
                 for context, name, bits in db.execute(QUERY)
                 if name in measured
             }
 
+    def _arcs(self, db: sqlite3.Connection) -> Lines:
+        """Executed branch exits as coverage.py reports them, and executed statements as (n, n)."""
+        found: dict[tuple[str, str], set[tuple[int, int]]] = defaultdict(set)
+        for context, name, start, end in db.execute(ARC_QUERY):
+            found[context, name].add((start, end))
+        parsed = self.parse()
+        return {
+            (context, name): executed_exits(parsed[name], arcs)
+            for (context, name), arcs in found.items()
+            if name in parsed
+        }
 
-def prepare(scene: Scene, name: str, revision: str, worker: Path) -> Bench:
+    def parse(self) -> Mapping[str, Parsed]:
+        """The measured files by the project's own interpreter and coverage.py."""
+        folder = self.checkout.root.with_name(f"{self.checkout.root.name}-run")
+        ask = {
+            "root": str(self.checkout.root),
+            "result": str(folder / "parsed.json"),
+            "known": [],
+            "source": [self.suite.package],
+            "branch": True,
+            "outline": [],
+            "only": self.suite.measured(self.paths),
+        }
+        (folder / "parse.json").write_text(json.dumps(ask))
+        argv = [self.checkout.python, self.worker.with_name("parse.py"), folder / "parse.json"]
+        done = run_command(argv, cwd=self.checkout.root, env=self.checkout.environment())
+        if done.status:
+            raise SystemExit(f"The files cannot be parsed: {done.stderr[-2000:]}")
+        files = json.loads((folder / "parsed.json").read_text())["files"]
+        return {path: read_parsed(raw) for path, raw in files.items()}
+
+
+def executed_exits(parsed: Parsed, arcs: set[tuple[int, int]]) -> set[tuple[int, int]]:
+    """The branch exits that count as taken, and (n, n) for every statement that ran."""
+    missing = set(missing_branches(parsed, arcs))
+    forks = {line for line, exits in parsed.exits.items() if exits > 1}
+    taken = {arc for arc in parsed.arcs if arc[0] in forks and arc not in missing}
+    lines = {line for arc in arcs for line in arc if line > 0}
+    # Of a context that did not run the line, not even what is never counted was taken.
+    ran = covered_statements(parsed, lines)
+    return {arc for arc in taken if arc[0] in ran} | {(line, line) for line in ran}
+
+
+def prepare(scene: Scene, name: str, revision: str, worker: Path, *, branch: bool) -> Bench:
     clone = scene.clone(name, name)
     checkout = Checkout(
         clone=clone,
@@ -170,7 +220,7 @@ def prepare(scene: Scene, name: str, revision: str, worker: Path) -> Bench:
     shutil.rmtree(checkout.root, ignore_errors=True)  # a work tree of an earlier clone
     checkout.go_to(git(clone, "rev-parse", revision))
     paths = git(checkout.root, "ls-files", "*.py").splitlines()
-    return Bench(checkout=checkout, suite=SUITES[name], paths=paths, worker=worker)
+    return Bench(checkout=checkout, suite=SUITES[name], paths=paths, worker=worker, branch=branch)
 
 
 def measure(bench: Bench, name: str, rounds: int) -> dict[str, Any]:
@@ -208,7 +258,7 @@ def compare(ours: Lines, tracers: Lines, tests: Collection[str]) -> dict[str, ob
     return {"files": len({name for _, name in tracers}), **differences}
 
 
-def flatten(lines: Lines, tests: Collection[str] | None) -> set[tuple[str, str, int]]:
+def flatten(lines: Lines, tests: Collection[str] | None) -> set[tuple[str, str, Any]]:
     """Test, file and line of each that ran; without `tests` those of all contexts as one."""
     return {
         ("" if tests is None else context, name, number)
@@ -239,6 +289,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--project", action="append", choices=sorted(SUITES))
     parser.add_argument("--revision", default="HEAD")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--branch", action="store_true", help="branches, not lines alone")
     parser.add_argument("--worker", type=Path, default=WORKER, help="another copy of worker.py")
     return parser.parse_args()
 
@@ -247,10 +298,13 @@ def main() -> None:
     arguments = read_arguments()
     scene = Scene.from_options(arguments)
     for name in arguments.project or sorted(SUITES):
-        bench = prepare(scene, name, arguments.revision, arguments.worker.resolve())
+        worker = arguments.worker.resolve()
+        bench = prepare(scene, name, arguments.revision, worker, branch=arguments.branch)
         result = {"about": about(scene.python), **measure(bench, name, arguments.rounds)}
-        keep(NAME, {"projects": {**load_kept(NAME).get("projects", {}), name: result}})
-    print_results(load_kept(NAME)["projects"])
+        kind = "branches" if arguments.branch else "projects"
+        kept = load_kept(NAME)
+        keep(NAME, {**kept, kind: {**kept.get(kind, {}), name: result}})
+    print_results(load_kept(NAME)["branches" if arguments.branch else "projects"])
 
 
 def print_results(results: Mapping[str, Mapping[str, Any]]) -> None:

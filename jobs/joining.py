@@ -77,7 +77,7 @@ def join_changes(
         held.callback(shutil.rmtree, request.places.scratch, ignore_errors=True)
         ground = set_up(request, stages, held)
         with stages.stage("parse"):
-            reader = _Reader(request, ground, parse_sources(request, ground))
+            reader = Reader(request, ground, parse_sources(request, ground))
         with stages.stage("select", f"what {len(changes)} changes reach together"):
             parts = [reader.part(change) for change in changes]
             branch = reader.tip(tip, parts)
@@ -110,7 +110,7 @@ def _check_kind(tip: Base, changes: Iterable[OpenChange]) -> None:
             )
 
 
-class _Reader:
+class Reader:
     """Reads measured commits as they stand from the merged tree."""
 
     def __init__(self, request: Request, ground: Ground, parsed: ParsedTree) -> None:
@@ -124,7 +124,7 @@ class _Reader:
 
     def part(self, change: OpenChange) -> Part:
         """One change: what ran for it, and what else of the merged tree reaches that."""
-        tests, before = self._tests(change.measured), self._tests(change.against)
+        tests, before = self.tests(change.measured), self.tests(change.against)
         fresh = {test: r for test, r in tests.items() if r.executed in change.executed}
         return Part(
             commit=change.measured.commit,
@@ -138,7 +138,7 @@ class _Reader:
 
     def tip(self, tip: Base, parts: Iterable[Part]) -> Tip:
         """The tip, with the rows of all that the parts may change."""
-        tests = self._tests(tip)
+        tests = self.tests(tip)
         reached = self._reached(tip, tests)
         fresh = reached.union(*(part.fresh for part in parts))
         executed = {"": read_executed(tip.snapshot)}
@@ -164,7 +164,8 @@ class _Reader:
             circumstances=self.ground.circumstances,
         )
 
-    def _tests(self, base: Base) -> Mapping[str, TestRecord]:
+    def tests(self, base: Base) -> Mapping[str, TestRecord]:
+        """All tests of a measured commit; read once."""
         if base.commit not in self._known:
             self._known[base.commit] = read_tests(base.snapshot)
         return self._known[base.commit]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from jobs.dependencies import Dependencies, find_dependencies
-from jobs.outline import Outline, read_imports, read_outline
+from jobs.outline import Import, Outline, read_imports, read_outline
 from jobs.statements import StatementCache
 
 # Raised whenever outlines gain or change a field or the meaning of a hash.
@@ -28,6 +28,13 @@ def keep_outlines(cache: StatementCache, key: str, outlines: Mapping[str, Any]) 
         for blob, raw in outlines.items()
     }
     cache.store(key, imports)
+
+
+@lru_cache(maxsize=50_000)
+def _imports_of(text: str) -> tuple[Import, ...]:
+    """The imports of one file's entry: two trees share most of their files."""
+    raw = json.loads(text)
+    return read_imports(raw) if raw else ()
 
 
 class OutlinedTree:
@@ -51,9 +58,8 @@ class OutlinedTree:
         """Which file imports which."""
         blobs = {path: f"{blob} imports" for path, blob in self.blobs.items()}
         texts = self._cache.load_texts(self._key, blobs.values())
-        raw = {path: json.loads(texts.get(blob, "null")) for path, blob in blobs.items()}
         return find_dependencies(
-            {path: read_imports(entry) if entry else () for path, entry in raw.items()},
+            {path: _imports_of(texts.get(blob, "null")) for path, blob in blobs.items()},
             self._top_dirs,
         )
 

@@ -22,6 +22,7 @@ from coverage.numbits import numbits_to_nums, register_sqlite_functions
 
 from jobs.measure import Arc, Executed
 from jobs.results import Status
+from jobs.unions import read_unions
 from venv_builder.errors import DataError
 
 TABLES = (
@@ -123,9 +124,7 @@ def is_data_file(path: Path) -> bool:
 def read_executed(path: Path) -> dict[str, Executed]:
     """All that ran, per file, whatever the context."""
     with opened(path) as db:
-        bits: dict[int, int] = {}
-        for file, numbits in db.execute("SELECT file_id, numbits FROM line_bits"):
-            bits[file] = bits.get(file, 0) | int.from_bytes(numbits, "little")
+        bits = read_unions(db)
         arcs: dict[int, set[Arc]] = {}
         for file, start, end in db.execute("SELECT DISTINCT file_id, fromno, tono FROM arc"):
             arcs.setdefault(file, set()).add((start, end))

@@ -30,7 +30,17 @@ from jobs.snapshot import (
     has_arcs,
     opened,
 )
+from jobs.unions import Unions
 from venv_builder.errors import DataError
+
+# Few contexts are looked up file by file in the table's only index, many by reading all of it.
+_DROPPED_BY_PAIR = (
+    "SELECT b.rowid AS row FROM dropped AS d CROSS JOIN file AS f CROSS JOIN line_bits AS b"
+    " ON b.file_id = f.id AND b.context_id = d.id"
+)
+_DROPPED_BY_SCAN = (
+    "SELECT rowid AS row FROM line_bits WHERE context_id IN (SELECT id FROM dropped)"
+)
 
 
 def write_snapshot(
@@ -63,17 +73,19 @@ def write_snapshot(
             with db:
                 for table in TABLES:
                     db.execute(table)
-                _drop_contexts(db, plan.dropped)
-                _move_files(db, plan.moves)
+                unions = Unions(db)
+                _drop_contexts(db, plan.dropped, unions)
+                _move_files(db, plan.moves, unions)
                 _move_uses(db, plan.moves)
                 _write_tests(db, tests)
                 _write_meta(db, {SETTINGS_KEY: key, GROUND_KEY: json.dumps(asdict(circumstances))})
             for path in fresh:
-                _add_rows(db, path)
+                _add_rows(db, path, unions)
             with db:
                 for path in touched:
                     _add_touched(db, path)
                 _name_files(db, measured)
+                unions.write()
         with new.open("rb") as file:
             os.fsync(file.fileno())
         new.replace(target)
@@ -128,18 +140,28 @@ def create_empty(path: Path, *, arcs: bool) -> None:
             db.execute(f"DELETE FROM {table}")  # noqa: S608
 
 
-def _drop_contexts(db: sqlite3.Connection, contexts: Collection[str]) -> None:
+def _drop_contexts(db: sqlite3.Connection, contexts: Collection[str], unions: Unions) -> None:
     db.execute("CREATE TEMP TABLE dropped (id INTEGER PRIMARY KEY)")
     db.executemany(
         "INSERT INTO dropped SELECT id FROM context WHERE context = ?",
         ((name,) for name in contexts),
     )
-    for table, column in (*((table, "context_id") for table in OF_CONTEXT), ("context", "id")):
+    (count,) = db.execute("SELECT count(*) FROM dropped").fetchone()
+    (files,) = db.execute("SELECT count(*) FROM file").fetchone()
+    (rows,) = db.execute("SELECT max(rowid) FROM line_bits").fetchone()
+    found = _DROPPED_BY_PAIR if count * files < (rows or 0) // 4 else _DROPPED_BY_SCAN
+    db.execute(f"CREATE TEMP TABLE dropped_bits AS {found}")
+    bits = "SELECT file_id, numbits FROM line_bits WHERE rowid IN (SELECT row FROM dropped_bits)"
+    unions.lose(db.execute(bits))
+    db.execute("DELETE FROM line_bits WHERE rowid IN (SELECT row FROM dropped_bits)")
+    others = (table for table in OF_CONTEXT if table != "line_bits")
+    for table, column in (*((table, "context_id") for table in others), ("context", "id")):
         db.execute(f"DELETE FROM {table} WHERE {column} IN (SELECT id FROM dropped)")  # noqa: S608
     db.execute("DROP TABLE dropped")
+    db.execute("DROP TABLE dropped_bits")
 
 
-def _move_files(db: sqlite3.Connection, moves: Mapping[str, FileMove]) -> None:
+def _move_files(db: sqlite3.Connection, moves: Mapping[str, FileMove], unions: Unions) -> None:
     """Move rows to their new file and lines; old names are freed first, they may be swapped."""
     files = dict(db.execute("SELECT path, id FROM file"))
     parted = [(move, files[old]) for old, move in moves.items() if old in files]
@@ -149,14 +171,16 @@ def _move_files(db: sqlite3.Connection, moves: Mapping[str, FileMove]) -> None:
         if move.new is not None:
             db.execute("INSERT OR IGNORE INTO file (path) VALUES (?)", (move.new,))
             (new,) = db.execute("SELECT id FROM file WHERE path = ?", (move.new,)).fetchone()
-            _move_bits(db, move, old, new)
+            _move_bits(db, move, old, new, unions)
             _move_arcs(db, move, old, new)
         _drop_file(db, old)
+        unions.forget(old)
 
 
-def _move_bits(db: sqlite3.Connection, move: FileMove, old: int, new: int) -> None:
+def _move_bits(db: sqlite3.Connection, move: FileMove, old: int, new: int, unions: Unions) -> None:
     query = "SELECT context_id, numbits FROM line_bits WHERE file_id = ?"
-    rows = _moved(move, db.execute(query, (old,)).fetchall())
+    rows = list(_moved(move, db.execute(query, (old,))))
+    unions.gain((new, numbits) for _, numbits in rows)
     db.executemany(f"INSERT INTO line_bits VALUES ({new}, ?, ?)", rows)  # noqa: S608
 
 
@@ -275,7 +299,7 @@ def _add_touched(db: sqlite3.Connection, path: Path) -> None:
     )
 
 
-def _add_rows(db: sqlite3.Connection, path: Path) -> None:
+def _add_rows(db: sqlite3.Connection, path: Path, unions: Unions) -> None:
     """Union a worker's rows in; files outside the project's root have absolute paths."""
     db.execute("ATTACH ? AS fresh", (str(path),))
     try:
@@ -296,6 +320,13 @@ def _add_rows(db: sqlite3.Connection, path: Path) -> None:
                 + join.format("line_bits")
                 + " ON CONFLICT (file_id, context_id) DO UPDATE"
                 " SET numbits = numbits_union(numbits, excluded.numbits)"
+            )
+            unions.gain(
+                db.execute(
+                    "SELECT f.id, r.numbits FROM fresh.line_bits AS r"
+                    " JOIN fresh.file AS ff ON ff.id = r.file_id"
+                    " JOIN file AS f ON f.path = ff.path"
+                )
             )
             db.execute(
                 "INSERT OR IGNORE INTO arc SELECT f.id, c.id, r.fromno, r.tono"

@@ -1,4 +1,4 @@
-"""Records lines per context on sys.monitoring (Python 3.12 and newer), line mode only.
+"""Records lines per context on sys.monitoring (Python 3.12 and newer), and arcs by branching.py.
 
 The same interface as recorder.CoverageRecorder. In files that need exact lines these are, on the
 same run, the lines of coverage.py's C tracer. In the others an event tells that a function,
@@ -9,12 +9,13 @@ https://docs.python.org/3/library/sys.monitoring.html
 
 from __future__ import annotations
 
+import functools
 import os
 import sqlite3
 import sys
 import types
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from opcode import opmap
 from typing import Any
 
@@ -36,6 +37,7 @@ Lines = defaultdict[int, list[int]]
 class MonitoringRecorder:
     """Lines per context of the files in `measured` (absolute path to path in the data file).
 
+    `make_branching` is branching.Branching, if branches are measured of what is exact.
     `exact` are the absolute paths of those that need exact lines, all if it is None. `folder`
     receives one data file, `.coverage.monitoring`.
     """
@@ -43,7 +45,11 @@ class MonitoringRecorder:
     name = f"sys.monitoring of Python {sys.version_info[0]}.{sys.version_info[1]}, lines per test"
 
     def __init__(
-        self, folder: str, measured: Mapping[str, str], exact: Collection[str] | None = None
+        self,
+        folder: str,
+        measured: Mapping[str, str],
+        exact: Collection[str] | None = None,
+        make_branching: Callable[[Any], Any] | None = None,
     ) -> None:
         self.path = os.path.join(folder, ".coverage.monitoring")
         self.measured = measured
@@ -55,6 +61,10 @@ class MonitoringRecorder:
         self.bodies: dict[str, dict[int, list[int]]] = defaultdict(dict)
         self.monitoring: Any = sys.monitoring  # type: ignore[attr-defined,unused-ignore]
         self.tool: int = self.monitoring.COVERAGE_ID
+        if make_branching:
+            self.name = self.name.replace("lines", "arcs")
+        self.branching = make_branching(self.monitoring) if make_branching else None
+        self.register = functools.partial(self.monitoring.register_callback, self.tool)
         self.recording = False
 
     def start(self) -> None:
@@ -88,6 +98,8 @@ class MonitoringRecorder:
                 wanted = events.PY_START | events.PY_RESUME
         elif starts_unseen(code) and self._tell_by_start(code, code.co_firstlineno):
             wanted |= events.PY_START
+        if self.branching and code.co_filename in self.exact:
+            wanted |= self.branching.watch(code)
         self.monitoring.set_local_events(self.tool, code, wanted)
 
     def _tell_by_start(self, code: types.CodeType, line: int) -> bool:
@@ -129,19 +141,42 @@ class MonitoringRecorder:
             return disable
 
         self._register(on_line, on_function)
+        if self.branching:
+            self.branching.register(now, self.register)
 
     def _register(self, on_line: Any, on_function: Any) -> None:
-        register, events = self.monitoring.register_callback, self.monitoring.events
-        register(self.tool, events.LINE, on_line)
-        register(self.tool, events.PY_START, on_function)
-        register(self.tool, events.PY_RESUME, on_function)
+        events = self.monitoring.events
+        self.register(events.LINE, on_line)
+        self.register(events.PY_START, on_function)
+        self.register(events.PY_RESUME, on_function)
 
     def stop(self) -> None:
         self.recording = False
         self._register(None, None)
+        if self.branching:
+            self.branching.unregister(self.register)
         self.monitoring.free_tool_id(self.tool)
         files = {self.measured[path]: lines for path, lines in self.lines.items()}
-        write_data(self.path, self.contexts, files)
+        arcs = None
+        if self.branching:
+            taken = self.branching.arcs
+            arcs = {self.measured[p]: all_arcs(ls, taken[p]) for p, ls in self.lines.items()}
+        write_data(self.path, self.contexts, files, arcs)
+
+
+def all_arcs(
+    lines: Lines, taken: Mapping[tuple[int, int], list[int]]
+) -> Iterator[tuple[int, int, int]]:
+    """Stretch, start and end of each arc of a file; (n, n) tells that line n ran."""
+    ran: dict[int, set[int]] = defaultdict(set)
+    for number, stretches in lines.items():
+        for stretch in stretches:
+            ran[stretch].add(number)
+            yield stretch, number, number
+    for (start, end), stretches in taken.items():
+        for stretch in stretches:
+            if end < 0 or end in ran[stretch]:
+                yield stretch, start, end
 
 
 def code_parts(code: types.CodeType) -> Iterator[types.CodeType]:
@@ -187,37 +222,59 @@ def by_context(lines: Mapping[int, list[int]], contexts: list[str]) -> Iterator[
         yield context, mask.to_bytes((mask.bit_length() + 7) // 8, "little")
 
 
-def write_data(path: str, contexts: list[str], files: Mapping[str, Lines]) -> None:
+def write_data(
+    path: str,
+    contexts: list[str],
+    files: Mapping[str, Lines],
+    arcs: Mapping[str, Iterable[tuple[int, int, int]]] | None = None,
+) -> None:
     """Write a coverage.py data file: made by coverage.py, filled in one transaction."""
     data = CoverageData(basename=path)
-    data.add_lines({name: [] for name in files})
+    (data.add_lines if arcs is None else data.add_arcs)({name: [] for name in files})
     data.write()
     if hasattr(data, "close"):  # coverage.py before 7.7 has no such method
         data.close()
     db = sqlite3.connect(path)
     with db:
         db.execute("PRAGMA synchronous = OFF")
-        fill(db, contexts, files)
+        fill(db, contexts, files, arcs)
     db.close()
 
 
-def fill(db: sqlite3.Connection, contexts: list[str], files: Mapping[str, Lines]) -> None:
+def fill(
+    db: sqlite3.Connection,
+    contexts: list[str],
+    files: Mapping[str, Lines],
+    arcs: Mapping[str, Iterable[tuple[int, int, int]]] | None = None,
+) -> None:
     """Put the lines in; add_lines left empty rows of a context of its own."""
     db.execute("DELETE FROM line_bits")
     db.execute("DELETE FROM context")
+    # Of a file without arcs add_arcs makes no entry.
+    db.executemany("INSERT OR IGNORE INTO file (path) VALUES (?)", ((name,) for name in files))
     numbers = dict(db.execute("SELECT path, id FROM file"))
     keys = {context: key for key, context in enumerate(dict.fromkeys(contexts), 1)}
     db.executemany("INSERT INTO context (context, id) VALUES (?, ?)", keys.items())
-    for name, lines in files.items():
+    for name, found in (arcs or {}).items():
+        db.executemany(
+            "INSERT OR IGNORE INTO arc VALUES (?, ?, ?, ?)",
+            ((numbers[name], keys[contexts[stretch]], *arc) for stretch, *arc in found),
+        )
+    for name, lines in files.items() if arcs is None else ():
         rows = ((numbers[name], keys[c], bits) for c, bits in by_context(lines, contexts))
         db.executemany("INSERT INTO line_bits VALUES (?, ?, ?)", rows)
-    db.execute("DELETE FROM context WHERE id NOT IN (SELECT context_id FROM line_bits)")
+    db.execute(
+        "DELETE FROM context WHERE id NOT IN (SELECT context_id FROM {0})".format(
+            "line_bits" if arcs is None else "arc"
+        )
+    )
 
 
-def can_record(cov: coverage.Coverage) -> bool:
+def can_record(cov: coverage.Coverage, branches: bool = False) -> bool:
     """Whether this interpreter and these settings allow lines by sys.monitoring.
 
-    Branches, file tracer plugins and subprocesses need coverage.py itself.
+    File tracer plugins and subprocesses need coverage.py itself. So do branches, unless the
+    caller accepts what branching.py misses (docs/branches.rst), and on Python 3.14 and newer.
     """
 
     def option(name: str) -> Any:
@@ -226,7 +283,8 @@ def can_record(cov: coverage.Coverage) -> bool:
         except Exception:  # one that this coverage.py does not have yet
             return None
 
-    if not hasattr(sys, "monitoring") or option("run:branch"):
+    refused = option("run:branch") and (not branches or sys.version_info >= (3, 14))
+    if not hasattr(sys, "monitoring") or refused:
         return False
     plain = not set(option("run:concurrency") or ()) - {"thread", "greenlet", "eventlet", "gevent"}
     return plain and not option("run:plugins") and not option("run:patch")

@@ -4,7 +4,8 @@ Writes subunit v2 to PLAN's "stream". The same as `python -m stestr.subunit_runn
 with a recorder around it. PLAN.json: {"root", "folder", "stream", "report", "ticks",
 "modules": [names], "only": [test ids] or null, "skip": [test ids], "match": [regexes],
 "avoid": [regexes], "imports": [module names], "source": [...], "branch": bool or null,
-"measured": [paths], "tree": [paths], "recorder": "auto" | "coverage" | "plain" | "none"}
+"measured": [paths], "tree": [paths],
+"recorder": "auto" | "branching" | "coverage" | "plain" | "none"}
 
 "measured" are the files whose coverage counts, "tree" all others whose use is recorded.
 
@@ -119,10 +120,16 @@ def make_recorder(plan: dict[str, Any]) -> Any:
             os.environ["COVERAGE_CORE"] = "sysmon"
             cov = recording["configure"](plan["folder"], plan["source"], plan["branch"])
         return recording["PlainRecorder"](cov)
-    if plan["recorder"] == "auto" and monitoring["can_record"](cov):
+    accepted = plan["recorder"] == "branching"
+    if (accepted or plan["recorder"] == "auto") and monitoring["can_record"](cov, accepted):
         exact = {os.path.join(plan["root"], path): path for path in plan["measured"]}
         rest = {os.path.join(plan["root"], path): path for path in plan["tree"]}
-        recorder = monitoring["MonitoringRecorder"](plan["folder"], {**exact, **rest}, exact)
+        branching = None
+        if cov.get_option("run:branch"):
+            branching = runpy.run_path(os.path.join(HERE, "branching.py"))["Branching"]
+        recorder = monitoring["MonitoringRecorder"](
+            plan["folder"], {**exact, **rest}, exact, branching
+        )
     else:
         recording["record_all"](cov, plan["root"])
         recorder = recording["CoverageRecorder"](cov)

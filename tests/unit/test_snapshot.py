@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import runpy
+import sqlite3
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import chdir
+from contextlib import chdir, closing
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -160,6 +161,31 @@ class WriteTest(SnapshotCase):
         self.assertEqual({("", "a.py"): {1}, ("t1", "a.py"): {5}}, self.rows(snapshot))
         self.assertEqual({"", "t1"}, read_contexts(snapshot))
 
+    def test_one_of_many_contexts_goes(self) -> None:
+        """Few contexts of a large table are looked for otherwise than many."""
+        rows = {f"t{number}": {"a.py": [1, number], "b.py": [2]} for number in range(3, 60)}
+        base = self.write([self.data_file(rows)])
+        plan = MergePlan(dropped=frozenset({"t7"}), moves={})
+        snapshot = self.write([self.data_file({"t8": {"b.py": [9]}})], base=base, plan=plan)
+        expected = {(c, f): set(lines) for c, fs in rows.items() for f, lines in fs.items()}
+        del expected["t7", "a.py"], expected["t7", "b.py"]
+        expected["t8", "b.py"].add(9)
+        self.assertEqual(expected, self.rows(snapshot))
+        ran = read_executed(snapshot)
+        self.assertEqual({1, *range(3, 60)} - {7}, ran["a.py"].lines)
+        self.assertEqual({2, 9}, ran["b.py"].lines)
+
+    def test_base_without_unions(self) -> None:
+        """A snapshot of an older covtrack keeps none: they are read from its rows."""
+        base = self.write([self.data_file({"t1": {"a.py": [1, 2]}, "t2": {"a.py": [2, 3]}})])
+        base.chmod(0o600)
+        with closing(sqlite3.connect(base)) as db, db:
+            db.execute("DROP TABLE covtrack_union")
+        self.assertEqual({1, 2, 3}, read_executed(base)["a.py"].lines)
+        plan = MergePlan(dropped=frozenset({"t1"}), moves={})
+        snapshot = self.write([self.data_file({"t1": {"a.py": [9]}})], base=base, plan=plan)
+        self.assertEqual({2, 3, 9}, read_executed(snapshot)["a.py"].lines)
+
     def test_base_stays_as_it_is(self) -> None:
         base = self.write([self.data_file({"t": {"a.py": [1]}})])
         before = file_digest(base)
@@ -287,6 +313,11 @@ class ModelTest(SnapshotCase):
         expected = {key: lines for key, lines in model.items() if lines and key[1] in measured}
         self.assertEqual(expected, self.rows(snapshot))
         self.assertEqual(measured, self.files(snapshot))
+        united: dict[str, set[int]] = {name: set() for name in measured}
+        for (_, file), found in expected.items():
+            united[file] |= found
+        told = {path: ran.lines for path, ran in read_executed(snapshot).items()}
+        self.assertEqual(united, told)
 
 
 SOURCES = {
