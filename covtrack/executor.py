@@ -11,22 +11,18 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+from covtrack.endings import TOO_LONG, Ending, describe, end_job, time_limit
 from covtrack.settings import Settings
 from covtrack.store import queueing
 from covtrack.store.database import Database
-from covtrack.store.queued import Job, JobKind, JobState, VerdictState
-from venv_builder.errors import InfrastructureError, UsageError
+from covtrack.store.queued import Job, JobKind, JobState
+from venv_builder.errors import InfrastructureError
 from venv_builder.processes import ProcessGroup, start_group
 
-MOST_ATTEMPTS = 3
-RETRY_SECONDS = 30.0
-# What the covtrack process beside the tests takes of a job's own time limit.
-MARGIN_SECONDS = 1800.0
-TOO_LONG = "It took too long and was stopped."
 SECRET = re.compile(r"PASS|SECRET|TOKEN|CREDENTIAL", re.IGNORECASE)
 
 
@@ -144,8 +140,7 @@ class Executor:
         project = self.settings.projects.get(job.project)
         if project is None or job.started_at is None or job.kind is JobKind.ADVANCE:
             return False  # an advance may have many commits before it
-        limit = timedelta(seconds=2 * project.timeout + MARGIN_SECONDS)
-        return datetime.now(UTC) - job.started_at > limit
+        return datetime.now(UTC) - job.started_at > time_limit(project)
 
     def _finish(self, one: Started) -> None:
         status = one.group.poll()
@@ -156,38 +151,7 @@ class Executor:
         del self.started[one.job.job_id]  # at last: where the database fails it is tried again
 
     def _end(self, job: Job, status: int, words: str) -> None:
-        """Note how a job ended; a fault of infrastructure is tried again a few times."""
-        now = datetime.now(UTC)
-        measured = status == 0 or (status == InfrastructureError.exit_status and job.run_id)
-        again = not measured and status != UsageError.exit_status and job.attempts < MOST_ATTEMPTS
-        if again:
-            later = now + timedelta(seconds=RETRY_SECONDS * job.attempts)
-            values: dict[str, object] = {"state": JobState.QUEUED.value, "not_before": later}
-        else:
-            state = JobState.DONE if measured else JobState.FAILED
-            change = job.kind is JobKind.CHANGE
-            values = {
-                "state": state.value,
-                "ended_at": now,
-                "verdict": VerdictState.PENDING.value if change else None,
-            }
-        values["error"] = "" if measured else words[:2000]
-        self.database.write(
-            lambda connection: queueing.move_job(connection, job.job_id, JobState.RUNNING, values)
-        )
-        if measured and job.started_at:
-            seconds = (now - job.started_at).total_seconds()
-            self.say(f"Job {job.job_id}: {describe(job)} is measured, {seconds:.1f} s.")
-        if not measured:
-            ending = "it will be tried again" if again else "given up"
-            self.say(f"Job {job.job_id} of {job.project} failed, {ending}: {words}")
-
-
-def describe(job: Job) -> str:
-    """What a job measures, for the log."""
-    if job.kind is JobKind.ADVANCE:
-        return f"{job.project} {job.branch}"
-    return f"{job.project} change {job.change},{job.patch_set}"
+        end_job(self.database, self.say, job, Ending(status=status, words=words))
 
 
 def without_secrets(environ: Mapping[str, str], settings: Settings) -> dict[str, str]:
