@@ -55,7 +55,11 @@ class Executor:
 
     def recover(self) -> int:
         """Queue again what was running when an executor died; how many jobs that were."""
-        return self.database.write(queueing.recover)
+        return self.database.write(partial(queueing.recover, without=self._elsewhere))
+
+    @property
+    def _elsewhere(self) -> frozenset[str]:
+        return self.settings.projects_on("jenkins")
 
     def step(self) -> bool:
         """End, kill and start what is to be; whether anything happened.
@@ -64,7 +68,9 @@ class Executor:
         step what is claimed and not running here is queued again.
         """
         if self._in_doubt:
-            self.database.write(partial(queueing.recover, held=tuple(self.started)))
+            self.database.write(
+                partial(queueing.recover, held=tuple(self.started), without=self._elsewhere)
+            )
         self._in_doubt = True
         ended = self._finish_all()
         killed = self._kill_unwanted()
@@ -92,7 +98,9 @@ class Executor:
         begun = 0
         while len(self.started) < self.settings.executors:
             job = self.database.write(
-                lambda connection: queueing.claim(connection, datetime.now(UTC))
+                lambda connection: queueing.claim(
+                    connection, datetime.now(UTC), without=self._elsewhere
+                )
             )
             if job is None:
                 break
@@ -162,6 +170,8 @@ def without_secrets(environ: Mapping[str, str], settings: Settings) -> dict[str,
         for name in (server.password_env, server.webhook_secret_env)
         if name
     }
+    if settings.jenkins and settings.jenkins.token_env:
+        named.add(settings.jenkins.token_env)
     return {k: v for k, v in environ.items() if k not in named and not SECRET.search(k)}
 
 

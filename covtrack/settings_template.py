@@ -27,6 +27,25 @@ TEMPLATE = """\
 # wheels = "/srv/covtrack/wheels"
 # index = true
 
+# Where jobs run: in processes of `covtrack serve`, or as builds on Jenkins (docs/jenkins.rst).
+# executor = "local"       # or "jenkins"; a project may say otherwise
+
+# The Jenkins whose agents measure. `covtrack jenkins install` makes its job.
+# [jenkins]
+# url = "https://jenkins.example.org"
+# user = "covtrack"
+# token_env = "COVTRACK_JENKINS_TOKEN"   # the variable with the API token
+# job = "covtrack"         # or "folder/covtrack"
+# label = "covtrack"       # of the agents
+# tracker = "https://covtrack.example.org"   # where agents reach covtrack serve; default: url
+# command = "covtrack step"                  # as the agents' shell finds it
+# most_builds = 8          # queued or running at once
+# most_of_project = 2      # of them of one project
+# queue_patience = "6 h"   # a build that waits longer is cancelled and tried again
+# every = "3 s"            # how often Jenkins is asked
+# timeout = "30 s"         # of one request
+# keep_builds = 200        # that Jenkins keeps
+
 # Gerrit servers. The HTTP password (Settings > HTTP Credentials) is never in this file.
 # [gerrit.opendev]
 # url = "https://review.opendev.org"
@@ -70,6 +89,7 @@ TEMPLATE = """\
 # serial = ['\\.functional\\.']  # tests that cannot run beside others (regular expressions)
 # writable = ["/tmp/shared"]     # folders outside its own tree that the tests may write to
 # set_env = { OS_TEST_TIMEOUT = "60" }
+# executor = "jenkins"     # default: that of the whole file
 # gerrit = "opendev"       # the server that its changes are reviewed on
 # gerrit_project = "openstack/oslo.utils"    # its name there; default: its name here
 #

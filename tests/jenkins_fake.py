@@ -98,7 +98,8 @@ class FakeJenkins:
     `fail_method` (None: any), from the `fail_after`-th on. `forget_after` is how long, in seconds,
     a queue item is known after it left the queue. `crumbs` says whether passwords need a crumb;
     those made before `expire_crumbs` hold no more. `hold` keeps everything in the queue.
-    `taken_unanswered` queues a build and then drops the connection. `requests` are what came.
+    `taken_unanswered` queues a build and then drops the connection. `spoiled_queue` is
+    told instead of the queue. `requests` are what came.
     """
 
     def __init__(self) -> None:
@@ -113,6 +114,7 @@ class FakeJenkins:
         self.crumbs = True
         self.hold = False
         self.taken_unanswered = False
+        self.spoiled_queue: Any = None
         self.requests: list[tuple[str, str]] = []
         self.bodies: list[bytes] = []
         self.valid_crumbs: set[str] = set()
@@ -258,7 +260,8 @@ class FakeJenkins:
         return 200, {"crumb": crumb, "crumbRequestField": CRUMB}, {}
 
     def get_queue(self, **_: Any) -> Answer:
-        return 200, {"items": [one.shown(self.url) for one in self._waiting()]}, {}
+        shown = {"items": [one.shown(self.url) for one in self._waiting()]}
+        return 200, shown if self.spoiled_queue is None else self.spoiled_queue, {}
 
     def get_item(self, number: str, **_: Any) -> Answer:
         item = self.items.get(int(number))
@@ -287,7 +290,7 @@ class FakeJenkins:
         parameters = {name: given.get(name, "") for name in known}
         for item in self._waiting():  # identical ones become one
             if item.parameters == parameters and item.job == job:
-                return 303, "", {"Location": f"{self.url}/queue/item/{item.number}/"}
+                return 201, "", {"Location": f"{self.url}/queue/item/{item.number}/"}
         number = max(self.items, default=0) + 1
         self.items[number] = FakeItem(number, job, parameters)
         if self.taken_unanswered:

@@ -21,6 +21,7 @@ from time import monotonic, sleep
 import requests
 
 from covtrack.java import Artifact, free_ports, java_program, missing_parts
+from covtrack.jenkins.settings import JenkinsServer
 from venv_builder.errors import InfrastructureError
 from venv_builder.processes import ProcessGroup, run_command, start_group
 
@@ -107,6 +108,11 @@ class RealJenkins:
     def url(self) -> str:
         """Its address."""
         return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def server(self) -> JenkinsServer:
+        """Its settings, as a user's file would hold them."""
+        return JenkinsServer(url=self.url)
 
     def start(self) -> None:
         """Start the server, wait until it answers, then the agents that do not run."""

@@ -214,7 +214,10 @@ class JenkinsClient:
         self, what: str, method: str, path: str, *, stream: bool = False, **words: Any
     ) -> requests.Response:
         """What the server answers, if it is no failure."""
-        request = requests.Request(method, f"{self.server.url}/{path}", **words)
+        # A server that refuses without reading the body would take it for the next request.
+        headers = {"Connection": "close"} if method == "POST" else {}
+        headers |= words.pop("headers", {})
+        request = requests.Request(method, f"{self.server.url}/{path}", headers=headers, **words)
         try:
             answer: requests.Response = self._api.jenkins_request(
                 request, add_crumb=method == "POST", stream=stream

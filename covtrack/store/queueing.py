@@ -6,16 +6,27 @@ Statements run on the caller's connection, inside the caller's transaction; pend
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, insert, select, update
 
 from covtrack.store.locking import hold, try_hold
-from covtrack.store.queued import ALIVE, DUE, Job, JobKind, JobState, NewJob, VerdictState
-from covtrack.store.schema import jobs
+from covtrack.store.queued import (
+    ALIVE,
+    DUE,
+    UNDER_WAY,
+    Job,
+    JobKind,
+    JobState,
+    NewJob,
+    VerdictState,
+)
+from covtrack.store.schema import builds, jobs
 
 _ALIVE = jobs.c.state.in_([state.value for state in ALIVE])
+_RUNNING = jobs.c.state == JobState.RUNNING.value
 _WAITING = jobs.c.state.in_([JobState.NEW.value, JobState.QUEUED.value])
 
 
@@ -80,23 +91,48 @@ def end_jobs(
     return connection.execute(update(jobs).where(*wanted).values(ended)).rowcount
 
 
-def claim(connection: Connection, now: datetime) -> Job | None:
-    """Start the next job: of a project that has none running, and whose last start is longest ago.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """Whose turn it may be: of which projects (None: all), how many jobs of one side by side."""
 
-    Of one project, patch sets go before the branch, and the older before the newer. A project
-    whose job another process is just starting is passed over: nobody waits.
+    now: datetime
+    only: Collection[str] | None = None
+    without: Collection[str] = ()
+    side_by_side: int = 1
+
+
+def claim(
+    connection: Connection,
+    now: datetime,
+    *,
+    only: Collection[str] | None = None,
+    without: Collection[str] = (),
+    side_by_side: int = 1,
+) -> Job | None:
+    """Start the next job: of the project that has fewest running, then whose last start is oldest.
+
+    `only` and `without` name the projects that are asked for, or not. A project has at most
+    `side_by_side` jobs running, of its branches one at most. Of one project, patch sets go before
+    the branch, and the older before the newer. A project whose job another process is just
+    starting is passed over: nobody waits.
     """
-    for project in connection.execute(_in_turn(now)).scalars().all():
+    turn = Turn(now=now, only=only, without=without, side_by_side=side_by_side)
+    for project in connection.execute(_in_turn(turn)).scalars().all():
         # Without the lock two claimers would both see a project that has none running.
-        if try_hold(connection, "claim", project) and (job := _start(connection, project, now)):
+        if try_hold(connection, "claim", project) and (job := _start(connection, project, turn)):
             return job
     return None
 
 
-def _in_turn(now: datetime) -> Select[Any]:
+def _in_turn(turn: Turn) -> Select[Any]:
     """The projects with a job to start, each once, in the order of their turns."""
-    last = (
-        select(jobs.c.project, func.max(jobs.c.started_at).label("at"))
+    running = case((_RUNNING, 1), else_=0)
+    past = (
+        select(
+            jobs.c.project,
+            func.max(jobs.c.started_at).label("at"),
+            func.sum(running).label("running"),
+        )
         .group_by(jobs.c.project)
         .subquery()
     )
@@ -104,30 +140,50 @@ def _in_turn(now: datetime) -> Select[Any]:
         select(
             jobs.c.project, func.max(jobs.c.kind).label("kind"), func.min(jobs.c.id).label("id")
         )
-        .where(*_startable(now))
+        .where(*_startable(turn))
         .group_by(jobs.c.project)
         .subquery()
     )
     return (
         select(waiting.c.project)
-        .outerjoin(last, last.c.project == waiting.c.project)
-        .order_by(last.c.at.asc().nulls_first(), waiting.c.kind.desc(), waiting.c.id)
+        .join(past, past.c.project == waiting.c.project)
+        .order_by(
+            past.c.running, past.c.at.asc().nulls_first(), waiting.c.kind.desc(), waiting.c.id
+        )
     )
 
 
-def _startable(now: datetime) -> tuple[ColumnElement[bool], ...]:
-    busy = select(jobs.c.project).where(jobs.c.state == JobState.RUNNING.value)
-    due = (jobs.c.state == JobState.QUEUED.value, jobs.c.not_before <= now)
-    return (*due, jobs.c.project.not_in(busy))
+def _startable(turn: Turn) -> tuple[ColumnElement[bool], ...]:
+    full = (
+        select(jobs.c.project)
+        .where(_RUNNING)
+        .group_by(jobs.c.project)
+        .having(func.count() >= turn.side_by_side)
+    )
+    advancing = select(jobs.c.project).where(_RUNNING, jobs.c.kind == JobKind.ADVANCE.value)
+    wanted = [
+        jobs.c.state == JobState.QUEUED.value,
+        jobs.c.not_before <= turn.now,
+        jobs.c.project.not_in(full),
+        (jobs.c.kind != JobKind.ADVANCE.value) | jobs.c.project.not_in(advancing),
+        jobs.c.project.not_in(sorted(turn.without)),
+    ]
+    if turn.only is not None:
+        wanted.append(jobs.c.project.in_(sorted(turn.only)))
+    return tuple(wanted)
 
 
-def _start(connection: Connection, project: str, now: datetime) -> Job | None:
-    wanted = select(jobs).where(jobs.c.project == project, *_startable(now))
+def _start(connection: Connection, project: str, turn: Turn) -> Job | None:
+    wanted = select(jobs).where(jobs.c.project == project, *_startable(turn))
     first = wanted.order_by(jobs.c.kind.desc(), jobs.c.id).limit(1)
     row = connection.execute(first.with_for_update(skip_locked=True)).first()
     if row is None:
         return None
-    started = {"state": JobState.RUNNING.value, "started_at": now, "attempts": row.attempts + 1}
+    started = {
+        "state": JobState.RUNNING.value,
+        "started_at": turn.now,
+        "attempts": row.attempts + 1,
+    }
     connection.execute(update(jobs).where(jobs.c.id == row.id).values(started))
     return read_job(connection, row.id)
 
@@ -145,11 +201,26 @@ def put_values(connection: Connection, job_id: int, values: Mapping[str, Any]) -
     connection.execute(update(jobs).where(jobs.c.id == job_id).values(dict(values)))
 
 
-def recover(connection: Connection, held: Collection[int] = ()) -> int:
-    """Queue again what was running when its executor died; not the jobs that it still holds."""
+def recover(
+    connection: Connection,
+    held: Collection[int] = (),
+    *,
+    only: Collection[str] | None = None,
+    without: Collection[str] = (),
+) -> int:
+    """Queue again what was running when its executor died, of the projects that it is for.
+
+    Not the jobs that it still holds, nor those that another machine does.
+    """
+    elsewhere = select(builds.c.job_id).where(builds.c.state.in_([one.value for one in UNDER_WAY]))
     running = update(jobs).where(
-        jobs.c.state == JobState.RUNNING.value, jobs.c.id.not_in(sorted(held))
+        _RUNNING,
+        jobs.c.id.not_in(sorted(held)),
+        jobs.c.id.not_in(elsewhere),
+        jobs.c.project.not_in(sorted(without)),
     )
+    if only is not None:
+        running = running.where(jobs.c.project.in_(sorted(only)))
     return connection.execute(running.values(state=JobState.QUEUED.value)).rowcount
 
 
