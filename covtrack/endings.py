@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from sqlalchemy import Connection
+
 from covtrack.settings import TrackedProject
 from covtrack.store import queueing
 from covtrack.store.database import Database
@@ -35,10 +37,17 @@ class Ending:
     retry_seconds: float = RETRY_SECONDS
 
 
-def end_job(database: Database, say: Callable[[str], None], job: Job, ending: Ending) -> bool:
+def end_job(
+    database: Database,
+    say: Callable[[str], None],
+    job: Job,
+    ending: Ending,
+    *,
+    also: Callable[[Connection], None] = lambda connection: None,
+) -> bool:
     """Note how an attempt ended, and say it; False where the job is not running any more.
 
-    A fault of infrastructure is tried again a few times.
+    A fault of infrastructure is tried again a few times. `also` writes in the same transaction.
     """
     now = datetime.now(UTC)
     status = ending.status
@@ -57,9 +66,12 @@ def end_job(database: Database, say: Callable[[str], None], job: Job, ending: En
             "verdict": VerdictState.PENDING.value if change else None,
         }
     values["error"] = "" if measured else ending.words[:2000]
-    moved = database.write(
-        lambda connection: queueing.move_job(connection, job.job_id, JobState.RUNNING, values)
-    )
+
+    def write(connection: Connection) -> bool:
+        also(connection)
+        return queueing.move_job(connection, job.job_id, JobState.RUNNING, values)
+
+    moved = database.write(write)
     if moved and measured and job.started_at:
         seconds = (now - job.started_at).total_seconds()
         say(f"Job {job.job_id}: {describe(job)} is measured, {seconds:.1f} s.")

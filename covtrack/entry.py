@@ -10,6 +10,7 @@ def main() -> None:
     try:
         import covtrack.db_cli
         import covtrack.history_cli
+        import covtrack.jenkins_cli
         import covtrack.mirror_cli
         import covtrack.prospect_cli
         import covtrack.serve_cli

@@ -184,7 +184,7 @@ class FakeJenkins:
 
     def _work(self) -> None:
         while not self.closing.is_set():
-            with self.lock, suppress(OSError):
+            with self.lock, suppress(OSError, KeyError):
                 for build in self._running():
                     if build.group.poll() is not None:
                         self._finish(build)
@@ -449,6 +449,8 @@ class FakeHandler(BaseHTTPRequestHandler):
         kind = "application/json" if content.startswith(b"{") else "text/html;charset=utf-8"
         for key, value in {"Content-Type": kind, "X-Jenkins": "2.516.3", **headers}.items():
             self.send_header(key, value)
+        if self.close_connection:
+            self.send_header("Connection", "close")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)

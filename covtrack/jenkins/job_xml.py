@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from covtrack.jenkins.settings import JenkinsServer
 from covtrack.jenkins.values import RUN_ID
+from venv_builder.errors import DataError
 
 TRACKER, TOKEN = "COVTRACK_TRACKER", "COVTRACK_RUN_TOKEN"
 BUNDLE, STATUS = "covtrack.bundle", "covtrack.status"
@@ -87,17 +88,31 @@ def differences(wanted: str, found: str) -> tuple[str, ...]:
         for path, value in ours.items()
         if theirs.get(path, "") != value or (path not in theirs and value)
     ]
-    extra = [
-        f"{path}: {_shown(value)} → (none)"
-        for path, value in theirs.items()
-        if path not in ours and value and path.startswith(("builders/", "publishers/"))
-    ]
-    return tuple(lines + extra)
+    known = {_step(path) for path in ours}
+    extra = dict.fromkeys(_step(path) for path in theirs if _step(path) not in known)
+    return tuple(lines + [f"{step}: (there) → (none)" for step in extra])
+
+
+def _step(path: str) -> str:
+    """The build step or publisher that a path is in; "" for other settings."""
+    parts = path.split("/")
+    return "/".join(parts[:2]) if parts[0] in ("builders", "publishers") else ""
+
+
+def is_ours(found: str) -> bool:
+    """Whether a job on the server is one that was made by covtrack."""
+    root = _parse(found)
+    names = {one.text for one in root.iterfind(".//parameterDefinitions/*/name")}
+    return root.tag == "project" and {name for name, _, _ in PARAMETERS} <= names
 
 
 def _parse(text: str) -> ET.Element:
     """Jenkins declares XML 1.1, which the parser refuses; nothing else of it is used."""
-    return _age(ET.fromstring(HEAD.sub("", text.strip())))  # noqa: S314  the site's own
+    try:
+        root = ET.fromstring(HEAD.sub("", text.strip()))  # noqa: S314  the site's own server
+    except ET.ParseError as error:
+        raise DataError(f"Jenkins tells the settings of a job as no XML: {error}.") from error
+    return _age(root)
 
 
 def _age(root: ET.Element) -> ET.Element:
