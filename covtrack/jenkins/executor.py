@@ -6,14 +6,12 @@ it goes on with what Jenkins says of each build. It stops no build when it ends.
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Any
-from uuid import uuid4
 
 from sqlalchemy import Connection
 
@@ -21,21 +19,23 @@ from covtrack.endings import MOST_ATTEMPTS, RETRY_SECONDS, Ending, describe, end
 from covtrack.jenkins.client import JenkinsClient
 from covtrack.jenkins.collecting import Collector, Store
 from covtrack.jenkins.failures import JenkinsError, Unreachable
-from covtrack.jenkins.following import GRACE, Act, Look, Move, Wish, decide
+from covtrack.jenkins.following import GRACE, OURS, Act, Look, Move, Wish, decide
 from covtrack.jenkins.job_xml import TOKEN, TRACKER
 from covtrack.jenkins.settings import JenkinsServer
 from covtrack.jenkins.values import RUN_ID, BuildInfo, by_run
+from covtrack.ordering import token_digest
 from covtrack.settings import Settings
 from covtrack.store import building, queueing
 from covtrack.store.database import Database
-from covtrack.store.queued import UNDER_WAY, Build, BuildState, Job, JobState, NewBuild
+from covtrack.store.queued import UNDER_WAY, Build, BuildState, Job, JobState
 from venv_builder.errors import CovtrackError, InfrastructureError, UsageError
 
 MOST_LOST = 10
 MOST_FAILURES, MANY = 20, 3
 LOST = "Jenkins does not know of its build any more."
-# A job's order, for a run id and its token's digest: what the step is to do, and on what it rests.
-Order = Callable[[Job, NewBuild], NewBuild]
+# Puts a build of a job into the database, the n-th: its run id and token; None where all that the
+# job asks for is measured.
+Order = Callable[[Job, int], tuple[str, str] | None]
 
 
 @dataclass
@@ -60,7 +60,7 @@ class Pace:
 class JenkinsExecutor:
     """Takes the jobs of projects on Jenkins; `say` gets whole sentences.
 
-    `order` completes a NewBuild with a job's order, `store` puts a bundle into the database.
+    `order` makes the builds of jobs, `store` puts their bundles into the database.
     """
 
     def __init__(
@@ -169,7 +169,8 @@ class JenkinsExecutor:
         def write(connection: Connection) -> None:
             if move.values:
                 building.move_build(connection, build.run_id, UNDER_WAY, move.values)
-            if move.progress and job and job.progress != move.progress:
+            told = job.progress if job else ""  # the step tells more
+            if move.progress and job and (not told or told.startswith(OURS)):
                 queueing.put_values(connection, job.job_id, {"progress": move.progress[:200]})
 
         self.database.write(write)
@@ -277,23 +278,16 @@ class JenkinsExecutor:
     def _order(self, job: Job) -> Build | None:
         """A build for the job, as the database knows it; None where the job ended instead."""
         attempts = self.database.read(lambda c: building.builds_of(c, job.job_id))
-        run_id, token = f"{job.job_id}-{uuid4().hex}", secrets.token_urlsafe(32)
-        new = NewBuild(
-            run_id=run_id,
-            job_id=job.job_id,
-            token_sha256=_digest(token),
-            order={},
-            attempt=len(attempts) + 1,
-        )
         try:
-            new = self.order(job, new)
+            ordered = self.order(job, len(attempts) + 1)
         except CovtrackError as error:
             words = f"{error.sentence} {error.advice}".strip()
             end_job(self.database, self.say, job, Ending(status=error.exit_status, words=words))
             return None
-        now = datetime.now(UTC)
-        if not self.database.write(lambda c: building.put_build(c, new, now)):
-            return None  # one is under way: it is followed
+        if ordered is None:
+            end_job(self.database, self.say, job, Ending(status=0, words=""))
+            return None
+        run_id, token = ordered
         self.asked[run_id] = Asked(token=token)
         return self.database.read(lambda c: building.read_build(c, run_id))
 
@@ -302,7 +296,7 @@ class JenkinsExecutor:
         note = self.asked.setdefault(build.run_id, Asked())
         if note.token is None:
             note.token = secrets.token_urlsafe(32)
-            digest = {"token_sha256": _digest(note.token)}
+            digest = {"token_sha256": token_digest(note.token)}
             self.database.write(lambda c: building.put_build_values(c, build.run_id, digest))
         note.at = datetime.now(UTC)
         parameters = {
@@ -331,10 +325,6 @@ class JenkinsExecutor:
         if self._trouble:
             self.say(f"Jenkins at {self.server.url} answers again.")
         self._trouble = ""
-
-
-def _digest(token: str) -> str:
-    return hashlib.sha256(token.encode()).hexdigest()
 
 
 def _required(settings: Settings) -> JenkinsServer:

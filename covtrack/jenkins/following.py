@@ -16,6 +16,7 @@ from covtrack.endings import TOO_LONG
 from covtrack.jenkins.values import BuildInfo, QueueItem
 from covtrack.store.queued import Build, BuildState
 
+OURS = ("waits on Jenkins", "build ")  # how the words begin that say where a build stands
 WAITED = "It waited too long for an agent of Jenkins."
 # How long a build may be in neither the queue nor the list: Jenkins moves it between the two.
 GRACE = timedelta(seconds=10)

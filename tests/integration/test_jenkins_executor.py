@@ -10,7 +10,6 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic, sleep
@@ -25,6 +24,7 @@ from covtrack.jenkins.executor import JenkinsExecutor, Pace
 from covtrack.jenkins.job_xml import render_job
 from covtrack.jenkins.settings import JenkinsServer
 from covtrack.jenkins.values import by_run
+from covtrack.ordering import token_digest
 from covtrack.settings import Settings, TrackedProject
 from covtrack.store import building, queueing
 from covtrack.store.database import Database
@@ -91,8 +91,17 @@ class ExecutorCase(TestCase):
         self.executor.pace = PACE
         self.executor.recover()
 
-    def order(self, job: Job, new: NewBuild) -> NewBuild:
-        return replace(new, order={"commits": [{"sha": job.commit}]})
+    def order(self, job: Job, attempt: int) -> tuple[str, str]:
+        run_id, token = f"{job.job_id}-{secrets.token_hex(8)}", secrets.token_hex(8)
+        new = NewBuild(
+            run_id=run_id,
+            job_id=job.job_id,
+            token_sha256=token_digest(token),
+            order={"commits": [{"sha": job.commit}]},
+            attempt=attempt,
+        )
+        assert self.database.write(lambda c: building.put_build(c, new, datetime.now(UTC)))
+        return run_id, token
 
     def store(self, build: Build, bundle: Path) -> None:
         if self.refusal:
