@@ -22,15 +22,7 @@ SERVER = JenkinsServer(url="http://127.0.0.1:9")
 
 def built_by_template() -> dict[str, str]:
     """The config.xml of each job of the template, by the job's name, from jenkins-job-builder."""
-    argv: list[str | Path] = [
-        sys.executable,
-        "-m",
-        "jenkins_jobs",
-        "--conf",
-        "/dev/null",
-        "test",
-        TEMPLATE,
-    ]
+    words = ["-m", "jenkins_jobs", "--conf", "/dev/null", "test", str(TEMPLATE)]
     done = check_command([sys.executable, *words])
     texts = [f"<?xml{part}" for part in done.stdout.split("<?xml")[1:]]
     return {"gerrit" if "GerritTrigger" in text else "dispatched": text for text in texts}
