@@ -42,18 +42,18 @@ def disturb(stage: Stage, what: str) -> None:
 
 
 def disturb_until_idle(
-    stage: Stage, pause: float, most: Sequence[str], seconds: float
+    stage: Stage, pause: float, victims: Sequence[str], seconds: float
 ) -> Counter[str]:
-    """Kill one of `most` after another, in another order each round, `pause` seconds apart."""
+    """Kill one of `victims` after another, in another order each round, `pause` seconds apart."""
     done: Counter[str] = Counter()
     end = monotonic() + seconds
     planned: list[str] = []
     next_at = monotonic() + pause
     while not stage.is_idle() and monotonic() < end:
         sleep(0.5)
-        if not most or monotonic() < next_at:
+        if not victims or monotonic() < next_at:
             continue
-        planned = planned or random.sample(list(most), len(most))
+        planned = planned or random.sample(list(victims), len(victims))
         what = planned.pop()
         disturb(stage, what)
         done[what] += 1
@@ -94,6 +94,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=200)
     parser.add_argument("--projects", type=int, default=2)
     parser.add_argument("--pause", type=float, default=20.0, help="Seconds between two kills.")
+    parser.add_argument("--light", action="store_true", help="Changes that no test can see.")
     parser.add_argument("--quiet", action="store_true", help="Kill nothing.")
     parser.add_argument("--seconds", type=float, default=3600.0)
     words = parser.parse_args()
@@ -107,7 +108,8 @@ def main() -> None:
             stage.serve()
             for number in range(words.jobs):
                 project = projects[number % len(projects)]
-                stage.put_change(project, number + 1, grown(number))
+                files = {"notes.txt": f"{number}\n"} if words.light else grown(number)
+                stage.put_change(project, number + 1, files)
             begun = monotonic()
             victims = () if words.quiet else (*jenkins.agents, "server", "tracker")
             kills = disturb_until_idle(stage, words.pause, victims, words.seconds)
@@ -116,7 +118,12 @@ def main() -> None:
         finally:
             stage.stop_tracker()
             jenkins.end()
-    head = {"seconds": round(seconds, 1), "kills": dict(kills), "agents": len(jenkins.agents)}
+    head = {
+        "light": words.light,
+        "seconds": round(seconds, 1),
+        "kills": dict(kills),
+        "agents": len(jenkins.agents),
+    }
     date = datetime.now(UTC).isoformat(timespec="seconds")
     print(json.dumps({**head, **found, "date": date}, indent=1))
 
