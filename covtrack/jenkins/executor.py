@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -86,13 +87,15 @@ class JenkinsExecutor:
 
     def recover(self) -> int:
         """Queue again what no build was made for when an executor died; how many jobs."""
-        return self.database.write(queueing.recover)
+        mine = self.settings.projects_on("jenkins")
+        return self.database.write(partial(queueing.recover, only=mine))
 
     def step(self) -> bool:
         """Follow what is under way when it is time, and begin what is to be."""
         alive = self.database.read(building.builds_alive)
         if monotonic() >= self._look_at:
             self._look_at = monotonic() + self.server.every
+            self.recover()  # the database may have failed between a claim and its build
             try:
                 self._follow_all(alive)
                 self._end_trouble()
@@ -210,6 +213,9 @@ class JenkinsExecutor:
 
     def _lose(self, build: Build, job: Job, words: str) -> None:
         """Not the job's fault: it is tried again more often than after a failure of its own."""
+        if build.stored:  # the step brought its bundle before all knowledge of it was lost
+            self._end(build, job, Ending(status=0, words=""), BuildState.ENDED)
+            return
         ending = Ending(
             status=InfrastructureError.exit_status,
             words=words,

@@ -365,6 +365,14 @@ class FaultTest(FakeCase):
         self.assertEqual(7, self.drive_to(job_id, JobState.DONE).run_id)
         self.assertEqual([], self.stored)
 
+    def test_a_bundle_that_was_brought_before_its_build_was_forgotten(self) -> None:
+        self.set_command("sleep 60")
+        job_id = self.put(1)
+        self.note_stored(self.drive_to_build(job_id))
+        self.jenkins.crash()
+        self.assertEqual(7, self.drive_to(job_id, JobState.DONE).run_id)
+        self.assertEqual(["ended"], self.states(job_id))
+
     def test_there_is_no_such_job(self) -> None:
         self.client.delete_job(self.server.job)
         job_id = self.put(1)
