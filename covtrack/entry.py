@@ -11,6 +11,7 @@ def main() -> None:
         import covtrack.db_cli
         import covtrack.gc_cli
         import covtrack.history_cli
+        import covtrack.jenkins_cli
         import covtrack.ledger_cli
         import covtrack.mirror_cli
         import covtrack.next_cli

@@ -11,24 +11,20 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+from covtrack.endings import TOO_LONG, Ending, describe, end_job, time_limit
 from covtrack.settings import Settings
 from covtrack.store import queueing
 from covtrack.store.database import Database
-from covtrack.store.queued import Job, JobKind, JobState, VerdictState
+from covtrack.store.queued import Job, JobKind, JobState
 from covtrack.store.queueing import projects_waiting
-from venv_builder.errors import InfrastructureError, UsageError
+from venv_builder.errors import InfrastructureError
 from venv_builder.processes import ProcessGroup, start_group
 
-MOST_ATTEMPTS = 3
 MOST_FULL_RUNS = 3  # for the ledger: one, and two where lines differ
-RETRY_SECONDS = 30.0
-# What the covtrack process beside the tests takes of a job's own time limit.
-MARGIN_SECONDS = 1800.0
-TOO_LONG = "It took too long and was stopped."
 SECRET = re.compile(r"PASS|SECRET|TOKEN|CREDENTIAL", re.IGNORECASE)
 
 
@@ -61,7 +57,11 @@ class Executor:
 
     def recover(self) -> int:
         """Queue again what was running when an executor died; how many jobs that were."""
-        return self.database.write(queueing.recover)
+        return self.database.write(partial(queueing.recover, without=self._elsewhere))
+
+    @property
+    def _elsewhere(self) -> frozenset[str]:
+        return self.settings.projects_on("jenkins")
 
     def step(self) -> bool:
         """End, kill and start what is to be; whether anything happened.
@@ -70,7 +70,9 @@ class Executor:
         step what is claimed and not running here is queued again.
         """
         if self._in_doubt:
-            self.database.write(partial(queueing.recover, held=tuple(self.started)))
+            self.database.write(
+                partial(queueing.recover, held=tuple(self.started), without=self._elsewhere)
+            )
         self._in_doubt = True
         ended = self._finish_all()
         killed = self._kill_unwanted() + self._make_room()
@@ -98,7 +100,9 @@ class Executor:
         begun = 0
         while len(self.started) < self.settings.executors:
             job = self.database.write(
-                lambda connection: queueing.claim(connection, datetime.now(UTC))
+                lambda connection: queueing.claim(
+                    connection, datetime.now(UTC), without=self._elsewhere
+                )
             )
             if job is None:
                 break
@@ -167,8 +171,7 @@ class Executor:
         if project is None or job.started_at is None or job.kind is JobKind.ADVANCE:
             return False  # an advance may have many commits before it
         runs = MOST_FULL_RUNS if job.kind is JobKind.VERIFY else 1
-        limit = timedelta(seconds=2 * runs * project.timeout + MARGIN_SECONDS)
-        return datetime.now(UTC) - job.started_at > limit
+        return datetime.now(UTC) - job.started_at > time_limit(project, runs)
 
     def _finish(self, one: Started) -> None:
         status = one.group.poll()
@@ -179,40 +182,7 @@ class Executor:
         del self.started[one.job.job_id]  # at last: where the database fails it is tried again
 
     def _end(self, job: Job, status: int, words: str) -> None:
-        """Note how a job ended; a fault of infrastructure is tried again a few times."""
-        now = datetime.now(UTC)
-        measured = status == 0 or (status == InfrastructureError.exit_status and job.run_id)
-        again = not measured and status != UsageError.exit_status and job.attempts < MOST_ATTEMPTS
-        if again:
-            later = now + timedelta(seconds=RETRY_SECONDS * job.attempts)
-            values: dict[str, object] = {"state": JobState.QUEUED.value, "not_before": later}
-        else:
-            state = JobState.DONE if measured else JobState.FAILED
-            change = job.kind is JobKind.CHANGE
-            values = {
-                "state": state.value,
-                "ended_at": now,
-                "verdict": VerdictState.PENDING.value if change else None,
-            }
-        values["error"] = "" if measured else words[:2000]
-        self.database.write(
-            lambda connection: queueing.move_job(connection, job.job_id, JobState.RUNNING, values)
-        )
-        if measured and job.started_at:
-            seconds = (now - job.started_at).total_seconds()
-            self.say(f"Job {job.job_id}: {describe(job)} is measured, {seconds:.1f} s.")
-        if not measured:
-            ending = "it will be tried again" if again else "given up"
-            self.say(f"Job {job.job_id} of {job.project} failed, {ending}: {words}")
-
-
-def describe(job: Job) -> str:
-    """What a job measures, for the log."""
-    if job.kind is JobKind.ADVANCE:
-        return f"{job.project} {job.branch}"
-    if job.kind is JobKind.VERIFY:
-        return f"{job.project} {job.commit[:10]} in full, for the ledger,"
-    return f"{job.project} change {job.change},{job.patch_set}"
+        end_job(self.database, self.say, job, Ending(status=status, words=words))
 
 
 def without_secrets(environ: Mapping[str, str], settings: Settings) -> dict[str, str]:
@@ -223,6 +193,8 @@ def without_secrets(environ: Mapping[str, str], settings: Settings) -> dict[str,
         for name in (server.password_env, server.webhook_secret_env)
         if name
     }
+    if settings.jenkins and settings.jenkins.token_env:
+        named.add(settings.jenkins.token_env)
     return {k: v for k, v in environ.items() if k not in named and not SECRET.search(k)}
 
 

@@ -69,8 +69,14 @@ def make_order(
 ) -> StepOrder | None:
     """What a step has to measure for a job; None where all is measured.
 
-    Takes the mirror as it is. Raises UsageError for a revision that it lacks.
+    Takes the mirror as it is. Raises UsageError for a revision that it lacks, and for a full run
+    of the ledger: it is held against results where they are stored.
     """
+    if job.kind is JobKind.VERIFY:
+        raise UsageError(
+            f"A full run of {project.name} for the ledger is no work for an agent.",
+            advice=f"Make it where the results are: covtrack ledger run {project.name}",
+        )
     project = project.model_copy(update={"branch": job.branch})
     with tracker.locked(project.name):
         mirror = tracker.mirror(project.name)

@@ -54,7 +54,7 @@ def _serve(chosen: Chosen, *, listen_only: bool) -> None:
             while not done.wait(SOLE_SECONDS):
                 if sole and not service.is_sole(sole):
                     break
-        service.say("Stopping; what runs is queued again.")
+        service.say("Stopping; what runs here is queued again, builds on Jenkins go on.")
         service.shut_down()
 
 

@@ -23,10 +23,12 @@ from covtrack.executor import Executor
 from covtrack.gerrit.listener import ServerListener
 from covtrack.gerrit.playback import Watched
 from covtrack.gerrit.posting import Poster
+from covtrack.jenkins.executor import JenkinsExecutor
 from covtrack.keeping import Keeper
 from covtrack.mirroring import Mirrorer
 from covtrack.settings import Settings
 from covtrack.store.database import Database
+from covtrack.store.queued import Job
 from covtrack.store.soleness import Sole
 from covtrack.tracking import Tracker
 from venv_builder.errors import CovtrackError, UsageError
@@ -59,7 +61,7 @@ class Service:
 
     def __post_init__(self) -> None:
         self.tracker = Tracker(self.settings, self.database, ignore)
-        self.executor = Executor(self.settings, self.config, self.database, self.say)
+        self.executors = tuple(self._executors())
         self.listeners = tuple(self._listener(name) for name in sorted(self.settings.gerrit))
 
     def _listener(self, name: str) -> ServerListener:
@@ -72,13 +74,21 @@ class Service:
             errors=self.settings.state / f"ssh-{name}.err",
         )
 
+    def _executors(self) -> Iterator[Executor | JenkinsExecutor]:
+        """Those that any project's jobs run on."""
+        on_jenkins = self.settings.projects_on("jenkins")
+        if len(on_jenkins) < len(self.settings.projects) or not on_jenkins:
+            yield Executor(self.settings, self.config, self.database, self.say)
+        if on_jenkins and not self.listen_only:
+            yield build_executor(self.tracker, self.say)
+
     def start(self) -> None:
         """Start all threads; what a killed process was running is queued again."""
         for listener in self.listeners:
             self._spawn(f"listen {listener.server.name}", listener.run)
         if self.listen_only:
             return
-        if found := self.executor.recover():
+        if found := sum(executor.recover() for executor in self.executors):
             self.say(f"{found} jobs that were running are queued again.")
         projects = tuple(self.settings.projects.values())
         mirrorer = Mirrorer(self.tracker, self.database, self.say)
@@ -86,7 +96,8 @@ class Service:
         self._repeat("dispatch", lambda: handle_events(self.database, projects))
         self._repeat("mirror", mirrorer.fetch_new)
         self._repeat("keep", Keeper(self.settings, self.database, self.say).step)
-        self._repeat("execute", self.executor.step)
+        for executor in self.executors:
+            self._repeat(f"execute {type(executor).__name__}", executor.step)
         self._repeat("post", poster.step)
         self._spawn("collect", self._collect)
 
@@ -128,7 +139,8 @@ class Service:
         for thread in self.threads:
             thread.join(patience)
         if not self.listen_only:
-            self.executor.stop()
+            for executor in self.executors:
+                executor.stop()
 
     def _spawn(self, name: str, body: Callable[[], None]) -> None:
         thread = threading.Thread(target=body, name=name, daemon=True)
@@ -163,6 +175,25 @@ class Service:
             except CovtrackError as error:
                 self.say(f"collect: {error}")
             self.stop.wait(COLLECT_SECONDS)
+
+
+def build_executor(tracker: Tracker, say: Callable[[str], None]) -> JenkinsExecutor:
+    """The executor on Jenkins, whose builds do what the tracker orders."""
+    from covtrack.ingest import store_bundle
+    from covtrack.ordering import order_build
+
+    def order(job: Job, attempt: int) -> tuple[str, str] | None:
+        project = tracker.settings.project(job.project)
+        made = order_build(tracker, project, job, attempt=attempt)
+        return None if made is None else (made.run_id, made.token)
+
+    return JenkinsExecutor(
+        tracker.settings,
+        tracker.database,
+        say,
+        order=order,
+        store=lambda build, path: store_bundle(tracker, build, path),
+    )
 
 
 def watched_on(settings: Settings, server: str) -> Sequence[Watched]:

@@ -6,13 +6,14 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tomlkit
 from platformdirs import user_state_path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from covtrack.gerrit.settings import GerritServer, ReviewSettings
+from covtrack.jenkins.settings import JenkinsServer
 from covtrack.retention import Keep
 from covtrack.settings_template import TEMPLATE
 from jobs.clone import inspect_clone
@@ -21,6 +22,7 @@ from venv_builder.errors import UsageError
 from venv_builder.uv_tool import Wheels
 
 FILE_NAME = "covtrack.toml"
+ExecutorKind = Literal["local", "jenkins"]
 
 
 class TrackedProject(ProjectSettings):
@@ -28,8 +30,10 @@ class TrackedProject(ProjectSettings):
 
     `gerrit` names the server; `gerrit_project` is its name there, the project's own by default.
     `git_for_agents` is where steps on other machines fetch from, `git` by default.
+    `executor` is that of the settings unless set.
     """
 
+    executor: ExecutorKind | None = None
     gerrit: str | None = None
     gerrit_project: str | None = None
     git_for_agents: str | None = None
@@ -48,6 +52,8 @@ class Settings(BaseModel):
     the address and port of `covtrack serve`, `executors` its jobs side by side. Every
     `mirror_every` (seconds) each mirror fetches all that its server has. `wheels` is a folder or
     address of wheels for the environments; without `index` only these are taken.
+    `mirror_every` (seconds) each mirror fetches all that its server has. `executor` says where the
+    jobs run: here, or as builds on `jenkins`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,6 +66,8 @@ class Settings(BaseModel):
     mirror_every: Duration = 3600.0
     wheels: str | None = None
     index: bool = True
+    executor: ExecutorKind = "local"
+    jenkins: JenkinsServer | None = None
     keep: Keep = Field(default_factory=Keep)
     gerrit: dict[str, GerritServer] = Field(default_factory=dict)
     projects: Annotated[dict[str, TrackedProject], Field(default_factory=dict)]
@@ -79,6 +87,14 @@ class Settings(BaseModel):
     def wheel_source(self) -> Wheels | None:
         """Where wheels lie beside the index, or instead of it; None where nothing is said."""
         return Wheels(place=self.wheels, alone=not self.index) if self.wheels else None
+
+    def projects_on(self, executor: ExecutorKind) -> frozenset[str]:
+        """The projects whose jobs that executor runs."""
+        return frozenset(
+            name
+            for name, project in self.projects.items()
+            if (project.executor or self.executor) == executor
+        )
 
     def folder(self, project: str) -> Path:
         """A project's own folder below the state folder."""
@@ -144,6 +160,7 @@ def _check(path: Path, raw: Mapping[str, Any]) -> Settings:
             f"{path}: {_explain(error)}.", advice="covtrack init writes a commented example."
         ) from error
     _check_servers(path, settings)
+    _check_jenkins(path, settings)
     return _anchor(settings, path.parent)
 
 
@@ -156,6 +173,15 @@ def _check_servers(path: Path, settings: Settings) -> None:
                 f"(known: {known}).",
                 advice=f"Add a table [gerrit.{project.gerrit}] with its url.",
             )
+
+
+def _check_jenkins(path: Path, settings: Settings) -> None:
+    used = settings.executor == "jenkins" or settings.projects_on("jenkins")
+    if used and settings.jenkins is None:
+        raise UsageError(
+            f'{path}: the executor is "jenkins", and there is no table [jenkins].',
+            advice="Add it, with the server's url.",
+        )
 
 
 def _check_defaults(path: Path, defaults: Mapping[str, Any]) -> None:

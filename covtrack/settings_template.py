@@ -27,6 +27,9 @@ TEMPLATE = """\
 # wheels = "/srv/covtrack/wheels"
 # index = true
 
+# Where jobs run: in processes of `covtrack serve`, or as builds on Jenkins (docs/jenkins.rst).
+# executor = "local"       # or "jenkins"; a project may say otherwise
+
 # What `covtrack gc`, and `covtrack serve` once a day, keeps of the snapshots. Figures are kept.
 # [keep]
 # baselines = 20           # the newest of each branch
@@ -34,6 +37,22 @@ TEMPLATE = """\
 # changes = 30             # days; those of open changes are kept in any case
 # logs = 30                # days, of jobs' logs and of events
 # pack = 2                 # days without use, after which a kept snapshot is compressed
+
+# The Jenkins whose agents measure. `covtrack jenkins install` makes its job.
+# [jenkins]
+# url = "https://jenkins.example.org"
+# user = "covtrack"
+# token_env = "COVTRACK_JENKINS_TOKEN"   # the variable with the API token
+# job = "covtrack"         # or "folder/covtrack"
+# label = "covtrack"       # of the agents
+# tracker = "https://covtrack.example.org"   # where agents reach covtrack serve; default: url
+# command = "covtrack step"                  # as the agents' shell finds it
+# most_builds = 8          # queued or running at once
+# most_of_project = 2      # of them of one project
+# queue_patience = "6 h"   # a build that waits longer is cancelled and tried again
+# every = "3 s"            # how often Jenkins is asked
+# timeout = "30 s"         # of one request
+# keep_builds = 200        # that Jenkins keeps
 
 # Gerrit servers. The HTTP password (Settings > HTTP Credentials) is never in this file.
 # [gerrit.opendev]
@@ -80,6 +99,7 @@ TEMPLATE = """\
 # serial = ['\\.functional\\.']  # tests that cannot run beside others (regular expressions)
 # writable = ["/tmp/shared"]     # folders outside its own tree that the tests may write to
 # set_env = { OS_TEST_TIMEOUT = "60" }
+# executor = "jenkins"     # default: that of the whole file
 # gerrit = "opendev"       # the server that its changes are reviewed on
 # gerrit_project = "openstack/oslo.utils"    # its name there; default: its name here
 # git_for_agents = "https://review.example.org/openstack/oslo.utils"  # where agents fetch from

@@ -13,7 +13,6 @@ import pwd
 import secrets
 import shutil
 import signal
-import socket
 import tempfile
 import unittest
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from itertools import count
 from pathlib import Path
 from time import monotonic, sleep
 
+from covtrack.java import free_ports
 from venv_builder.processes import ProcessGroup, check_command, run_command, start_group
 
 USER = "covtrack"
@@ -118,7 +118,7 @@ def _server() -> Server:
     check_command(
         [*prefix, binaries / "initdb", "-D", folder / "data", *options, *login], cwd=folder
     )
-    port = _free_port()
+    (port,) = free_ports(1)
     process = _start(binaries, prefix, folder, port)
     server = Server(
         folder=folder,
@@ -177,9 +177,3 @@ def _other_user() -> str:
         if user in names:
             return user
     raise unittest.SkipTest("PostgreSQL cannot run as root, and there is no other user")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

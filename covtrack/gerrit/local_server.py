@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 from time import monotonic, sleep
@@ -30,6 +29,7 @@ from covtrack.gerrit.local_parts import (
 )
 from covtrack.gerrit.settings import GerritServer
 from covtrack.gerrit.values import decode_answer
+from covtrack.java import free_ports
 from venv_builder.errors import InfrastructureError
 from venv_builder.processes import ProcessGroup, check_command, start_group
 
@@ -52,7 +52,7 @@ class LocalGerrit:
         self._site = self._folder / "site"
         self._key = self._folder / "id_ed25519"
         self._cache = cache or user_cache_path("covtrack") / "gerrit"
-        self._http, self._ssh = _free_ports()
+        self._http, self._ssh = free_ports(2)
         self._process: ProcessGroup | None = None
         self._name = name
 
@@ -232,10 +232,3 @@ def _make_key(path: Path) -> str:
     """Make an ed25519 key without a passphrase, and return its public part."""
     check_command(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "covtrack", "-f", path])
     return path.with_suffix(".pub").read_text()
-
-
-def _free_ports() -> tuple[int, int]:
-    with socket.socket() as one, socket.socket() as other:
-        one.bind(("127.0.0.1", 0))
-        other.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1]), int(other.getsockname()[1])

@@ -6,20 +6,31 @@ Statements run on the caller's connection, inside the caller's transaction; pend
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, insert, select, update
 
 from covtrack.store.locking import hold, try_hold
-from covtrack.store.queued import ALIVE, DUE, Job, JobKind, JobState, NewJob, VerdictState
-from covtrack.store.schema import jobs
+from covtrack.store.queued import (
+    ALIVE,
+    DUE,
+    UNDER_WAY,
+    Job,
+    JobKind,
+    JobState,
+    NewJob,
+    VerdictState,
+)
+from covtrack.store.schema import builds, jobs
 
 REMEMBERED = 5000  # newest jobs by which turns are dealt out: years of them would be slow to read
 _ALIVE = jobs.c.state.in_([state.value for state in ALIVE])
 _IS_VERIFY = jobs.c.kind == JobKind.VERIFY.value
 LAST = 2
 _RANK = case((jobs.c.kind == JobKind.CHANGE.value, 0), (_IS_VERIFY, LAST), else_=1)
+_RUNNING = jobs.c.state == JobState.RUNNING.value
 _WAITING = jobs.c.state.in_([JobState.NEW.value, JobState.QUEUED.value])
 
 
@@ -88,60 +99,105 @@ def end_jobs(
     return connection.execute(update(jobs).where(*wanted).values(ended)).rowcount
 
 
-def claim(connection: Connection, now: datetime) -> Job | None:
-    """Start the next job: of a project that has none running, and whose last start is longest ago.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """Whose turn it may be: of which projects (None: all), how many jobs of one side by side."""
 
-    Of one project, patch sets go before the branch, and the older before the newer; full runs for
-    the ledger come after all else of all projects. A project whose job another process is just
+    now: datetime
+    only: Collection[str] | None = None
+    without: Collection[str] = ()
+    side_by_side: int = 1
+
+
+def claim(
+    connection: Connection,
+    now: datetime,
+    *,
+    only: Collection[str] | None = None,
+    without: Collection[str] = (),
+    side_by_side: int = 1,
+) -> Job | None:
+    """Start the next job: of the project that has fewest running, then whose last start is oldest.
+
+    `only` and `without` name the projects that are asked for, or not. A project has at most
+    `side_by_side` jobs running, of its branches one at most. Of one project, patch sets go before
+    the branch, and the older before the newer; full runs for the ledger come after all else of
+    all projects. A project whose job another process is just
     starting is passed over: nobody waits.
     """
-    for project in connection.execute(_in_turn(now)).scalars().all():
+    turn = Turn(now=now, only=only, without=without, side_by_side=side_by_side)
+    for project in connection.execute(_in_turn(turn)).scalars().all():
         # Without the lock two claimers would both see a project that has none running.
-        if try_hold(connection, "claim", project) and (job := _start(connection, project, now)):
+        if try_hold(connection, "claim", project) and (job := _start(connection, project, turn)):
             return job
     return None
 
 
-def _in_turn(now: datetime) -> Select[Any]:
+def _in_turn(turn: Turn) -> Select[Any]:
     """The projects with a job to start, each once, in the order of their turns."""
     newest = select(func.max(jobs.c.id)).scalar_subquery()
-    last = (
-        select(jobs.c.project, func.max(jobs.c.started_at).label("at"))
-        .where(jobs.c.id > newest - REMEMBERED, jobs.c.kind != JobKind.VERIFY.value)
+    running = case((_RUNNING, 1), else_=0)
+    started = case((_IS_VERIFY, None), else_=jobs.c.started_at)
+    past = (
+        select(
+            jobs.c.project,
+            func.max(started).label("at"),
+            func.sum(running).label("running"),
+        )
+        .where(jobs.c.id > newest - REMEMBERED)
         .group_by(jobs.c.project)
         .subquery()
     )
     waiting = (
         select(jobs.c.project, func.min(_RANK).label("rank"), func.min(jobs.c.id).label("id"))
-        .where(*_startable(now))
+        .where(*_startable(turn))
         .group_by(jobs.c.project)
         .subquery()
     )
     return (
         select(waiting.c.project)
-        .outerjoin(last, last.c.project == waiting.c.project)
+        .outerjoin(past, past.c.project == waiting.c.project)
         .order_by(
             case((waiting.c.rank == LAST, 1), else_=0),
-            last.c.at.asc().nulls_first(),
+            func.coalesce(past.c.running, 0),
+            past.c.at.asc().nulls_first(),
             waiting.c.rank,
             waiting.c.id,
         )
     )
 
 
-def _startable(now: datetime) -> tuple[ColumnElement[bool], ...]:
-    busy = select(jobs.c.project).where(jobs.c.state == JobState.RUNNING.value)
-    due = (jobs.c.state == JobState.QUEUED.value, jobs.c.not_before <= now)
-    return (*due, jobs.c.project.not_in(busy))
+def _startable(turn: Turn) -> tuple[ColumnElement[bool], ...]:
+    full = (
+        select(jobs.c.project)
+        .where(_RUNNING)
+        .group_by(jobs.c.project)
+        .having(func.count() >= turn.side_by_side)
+    )
+    advancing = select(jobs.c.project).where(_RUNNING, jobs.c.kind == JobKind.ADVANCE.value)
+    wanted = [
+        jobs.c.state == JobState.QUEUED.value,
+        jobs.c.not_before <= turn.now,
+        jobs.c.project.not_in(full),
+        (jobs.c.kind != JobKind.ADVANCE.value) | jobs.c.project.not_in(advancing),
+        jobs.c.project.not_in(sorted(turn.without)),
+    ]
+    if turn.only is not None:
+        wanted.append(jobs.c.project.in_(sorted(turn.only)))
+    return tuple(wanted)
 
 
-def _start(connection: Connection, project: str, now: datetime) -> Job | None:
-    wanted = select(jobs).where(jobs.c.project == project, *_startable(now))
+def _start(connection: Connection, project: str, turn: Turn) -> Job | None:
+    wanted = select(jobs).where(jobs.c.project == project, *_startable(turn))
     first = wanted.order_by(_RANK, jobs.c.id).limit(1)
     row = connection.execute(first.with_for_update(skip_locked=True)).first()
     if row is None:
         return None
-    started = {"state": JobState.RUNNING.value, "started_at": now, "attempts": row.attempts + 1}
+    started = {
+        "state": JobState.RUNNING.value,
+        "started_at": turn.now,
+        "attempts": row.attempts + 1,
+    }
     connection.execute(update(jobs).where(jobs.c.id == row.id).values(started))
     return read_job(connection, row.id)
 
@@ -165,11 +221,26 @@ def put_values(connection: Connection, job_id: int, values: Mapping[str, Any]) -
     connection.execute(update(jobs).where(jobs.c.id == job_id).values(dict(values)))
 
 
-def recover(connection: Connection, held: Collection[int] = ()) -> int:
-    """Queue again what was running when its executor died; not the jobs that it still holds."""
+def recover(
+    connection: Connection,
+    held: Collection[int] = (),
+    *,
+    only: Collection[str] | None = None,
+    without: Collection[str] = (),
+) -> int:
+    """Queue again what was running when its executor died, of the projects that it is for.
+
+    Not the jobs that it still holds, nor those that another machine does.
+    """
+    elsewhere = select(builds.c.job_id).where(builds.c.state.in_([one.value for one in UNDER_WAY]))
     running = update(jobs).where(
-        jobs.c.state == JobState.RUNNING.value, jobs.c.id.not_in(sorted(held))
+        _RUNNING,
+        jobs.c.id.not_in(sorted(held)),
+        jobs.c.id.not_in(elsewhere),
+        jobs.c.project.not_in(sorted(without)),
     )
+    if only is not None:
+        running = running.where(jobs.c.project.in_(sorted(only)))
     return connection.execute(running.values(state=JobState.QUEUED.value)).rowcount
 
 

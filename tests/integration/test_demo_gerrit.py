@@ -15,7 +15,8 @@ from testtools import TestCase
 
 from covtrack.demo_gerrit import run_gerrit_demo
 from covtrack.demo_history import History, Step
-from covtrack.gerrit.local_parts import JAVA_VARIABLE, missing_parts
+from covtrack.gerrit.local_parts import missing_parts
+from covtrack.java import JAVA_VARIABLE
 from tests.sample_project import FILES
 from tests.scratch_git import ScratchRepository
 from venv_builder.processes import run_command

@@ -167,6 +167,31 @@ class QueueContract:
         self.assertIsNotNone(self.claim(database))
         self.assertIsNone(self.claim(database))
 
+    def test_each_executor_claims_its_own_and_as_many_as_it_may(self: Any) -> None:
+        database = self.open()
+        numbers = {"a": (11, 12, 13), "b": (21,)}
+        for project, changes in numbers.items():
+            for change in changes:
+                commit = f"{change}" * 20
+                self.tell(
+                    database, replace(CREATED, project=project, change=change, commit=commit)
+                )
+        self.make_ready(database)
+
+        def claimed(**words: Any) -> int | None:
+            job = database.write(lambda c: queueing.claim(c, NOW, **words))
+            return job.change if job else None
+
+        self.assertIsNone(claimed(without={"a", "b"}))
+        self.assertIsNone(claimed(only=set()))
+        two = {"only": {"a"}, "side_by_side": 2}
+        self.assertEqual([11, 12, None], [claimed(**two) for _ in range(3)])
+        # The project with fewest running is before the one whose jobs are older.
+        self.assertEqual([21, 13], [claimed(side_by_side=9) for _ in range(2)])
+        back = database.write(lambda c: queueing.recover(c, only={"a", "b"}, without={"a"}))
+        self.assertEqual(1, back)
+        self.assertEqual(21, claimed(without={"a"}))
+
     def test_a_job_is_claimed_by_one_of_many(self: Any) -> None:
         database = self.open()
         new = [

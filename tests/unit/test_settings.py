@@ -13,6 +13,7 @@ from fixtures import EnvironmentVariable
 from testtools import TestCase
 
 from covtrack.gerrit.settings import GerritServer, ReviewSettings
+from covtrack.jenkins.settings import JenkinsServer
 from covtrack.settings import (
     Settings,
     TrackedProject,
@@ -77,6 +78,7 @@ class TemplateTest(SettingsCase):
         self.assertEqual(set(ReviewSettings.model_fields), set(table["review"]))
         (server,) = raw["gerrit"].values()
         self.assertEqual(set(GerritServer.model_fields) - {"name"}, set(server))
+        self.assertEqual(set(JenkinsServer.model_fields), set(raw["jenkins"]))
         self.assertEqual(set(Settings.model_fields) | {"defaults"}, set(raw))
         self.assertEqual(set(), set(raw["defaults"]) & set(table))
 

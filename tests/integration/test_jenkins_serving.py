@@ -1,0 +1,76 @@
+"""`covtrack serve` with the executor jenkins: queue → build on a real agent → database."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic, sleep
+
+from testtools import TestCase
+
+from covtrack.store.queued import BuildState, JobState
+from tests.jenkins_fixture import real_jenkins
+from tests.jenkins_stage import Stage, grown
+
+SECONDS = 300.0
+
+
+class ServeOnJenkinsTest(TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        jenkins = real_jenkins()
+        folder = Path(tempfile.mkdtemp(prefix="on-jenkins-"))
+        self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
+        self.stage = Stage(folder, jenkins, f"covtrack-{secrets.token_hex(4)}")
+        self.stage.prepare()
+        self.addCleanup(self.stage.client.delete_job, self.stage.job)
+        self.addCleanup(self.stage.stop_tracker)
+        self.addCleanup(self.stage.database.close)
+
+    def wait(self, ask: Callable[[], object]) -> None:
+        end = monotonic() + SECONDS
+        while not ask():
+            if monotonic() > end:
+                raise AssertionError(f"{self.stage.log()}\n{self.stage.jobs()}")
+            sleep(0.2)
+
+    def test_from_the_queue_to_the_database(self) -> None:
+        stage = self.stage
+        stage.serve()
+        first = stage.put_change("sample", 1, grown(1))
+        self.wait(stage.is_idle)
+        (job,) = stage.jobs()
+        self.assertEqual((JobState.DONE, ""), (job.state, job.error), stage.log())
+        (build,) = stage.builds(first)
+        self.assertEqual(
+            (BuildState.ENDED, "SUCCESS", True), (build.state, build.result, build.stored)
+        )
+        run = stage.database.find_run("sample", job.commit)
+        assert run is not None
+        self.assertEqual((job.run_id, True), (run.run_id, run.complete))
+        self.assertIsNotNone(job.gain)
+        console = stage.client.console(stage.job, build.number or 0, 100_000)
+        self.assertNotIn("COVTRACK_RUN_TOKEN=", console)
+
+        # The baseline came with it: the next change rests on that.
+        second = stage.put_change("sample", 2, grown(2))
+        self.wait(stage.is_idle)
+        order = stage.builds(second)[0].order
+        self.assertEqual(1, len(order["commits"]))
+        self.assertEqual(run.base, order["base"]["commit"])
+
+        # A branch that moves on while the tracker is killed, in the middle of the build.
+        stage.repositories["sample"].commit(grown(3), "Merged")
+        third = stage.put_advance("sample")
+        self.wait(lambda: [one for one in stage.builds(third) if one.number])
+        stage.kill_tracker()
+        stage.serve()
+        self.wait(stage.is_idle)
+        self.assertEqual(["ended"], [one.state.value for one in stage.builds(third)])
+        tip = stage.repositories["sample"].git("rev-parse", "master")
+        latest = stage.database.latest_run("sample")
+        assert latest is not None
+        self.assertEqual(tip, latest.commit)
