@@ -92,6 +92,7 @@ TEMPLATE = """\
 # executor = "jenkins"     # default: that of the whole file
 # gerrit = "opendev"       # the server that its changes are reviewed on
 # gerrit_project = "openstack/oslo.utils"    # its name there; default: its name here
+# git_for_agents = "https://review.example.org/openstack/oslo.utils"  # where agents fetch from
 #
 # [projects."oslo.utils".review]
 # post = true              # false: measured, but nothing is said on the change

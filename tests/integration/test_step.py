@@ -100,7 +100,7 @@ class OrderTest(StepCase):
                 stdout=self.folder / "o",
                 stderr=self.folder / "e",
             )
-            deadline = monotonic() + 0.35 * number
+            deadline = monotonic() + 1.2 * number
             while group.poll() is None and monotonic() < deadline:
                 sleep(0.01)
             killed = group.poll() is None
