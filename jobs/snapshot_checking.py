@@ -11,7 +11,7 @@ import json
 import math
 import re
 import sqlite3
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
@@ -32,6 +32,8 @@ from jobs.snapshot import (
     read_tests,
 )
 from jobs.snapshot_writing import create_empty
+from jobs.unions import TABLE as UNION_TABLE
+from jobs.unions import are_true, has_unions
 from venv_builder.errors import RefusedError
 
 LONGEST_VALUE = 64 * 2**20
@@ -63,12 +65,13 @@ _TYPES = {
     "covtrack_touched": {"kind": "text", "name": "text", "context_id": "integer"},
     "covtrack_spared": {"test": "text", "since": "text", "reason": "text"},
 }
+_UNION = {"covtrack_union": {"file_id": "integer", "numbits": "blob"}}
 _REFERENCES = {"file_id": "file", "context_id": "context"}
 
 
-def _wrong() -> Iterator[tuple[str, str]]:
+def _wrong(tables: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[str, str]]:
     """What SQL has to find nothing of, and the sentence where it does."""
-    for table, columns in _TYPES.items():
+    for table, columns in tables.items():
         for column, kind in columns.items():
             yield (
                 f"{table} WHERE typeof({column}) != '{kind}'",
@@ -89,14 +92,17 @@ def _wrong() -> Iterator[tuple[str, str]]:
 def check_snapshot(path: Path) -> None:
     """Raise RefusedError unless the file is a snapshot as this covtrack writes them."""
     with _opened(path) as db:
-        if _schema(db) != _own_schema():
+        united = has_unions(db)
+        if _schema(db) != _own_schema(united=united):
             _refuse("its tables are not those of this covtrack's snapshots")
         found = db.execute("PRAGMA quick_check(1)").fetchone()
         if found is None or found[0] != "ok":
             _refuse("SQLite finds it damaged")
-        for rest, sentence in _wrong():
+        for rest, sentence in _wrong(_TYPES | _UNION if united else _TYPES):
             if db.execute(f"SELECT 1 FROM {rest} LIMIT 1").fetchone():  # noqa: S608
                 _refuse(sentence)
+        if united and not are_true(db):
+            _refuse("the lines that it says ran are not those that its tests ran")
         _check_names(db)
         _check_tests(db)
         _check_meta(db)
@@ -137,12 +143,12 @@ def _plain(value: object) -> str:
     return " ".join(_SQL_COMMENT.sub("", value).split()) if isinstance(value, str) else "-"
 
 
-def _own_schema() -> list[tuple[str, ...]]:
+def _own_schema(*, united: bool) -> list[tuple[str, ...]]:
     with TemporaryDirectory() as folder:
         path = Path(folder, "empty.coverage")
         create_empty(path, arcs=False)
         with opened(path) as db:
-            for table in TABLES:
+            for table in (*TABLES, *((UNION_TABLE,) if united else ())):
                 db.execute(table)
             return _schema(db)
 

@@ -16,11 +16,21 @@ Bits = dict[int, int]
 _KNOWN = "SELECT 1 FROM sqlite_master WHERE name = 'covtrack_union'"
 
 
+def has_unions(db: sqlite3.Connection) -> bool:
+    """Whether the snapshot keeps the table."""
+    return db.execute(_KNOWN).fetchone() is not None
+
+
 def read_unions(db: sqlite3.Connection) -> Bits:
     """By file id, all lines that ran, as bits; read from the rows where no union is kept."""
-    kept = db.execute(_KNOWN).fetchone()
-    table = "covtrack_union" if kept else "line_bits"
+    table = "covtrack_union" if has_unions(db) else "line_bits"
     return unite(db.execute(f"SELECT file_id, numbits FROM {table}"))  # noqa: S608
+
+
+def are_true(db: sqlite3.Connection) -> bool:
+    """Whether the table holds what the rows hold."""
+    found = unite(db.execute("SELECT file_id, numbits FROM line_bits"))
+    return read_unions(db) == {file: bits for file, bits in found.items() if bits}
 
 
 def unite(rows: Iterable[tuple[int, bytes]]) -> Bits:
