@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from covtrack import java
@@ -75,17 +76,13 @@ def java_command(template: Path) -> list[str]:
     return [java_program(), *JVM, f"-Dcovtrack.starter={os.getpid()}", "-cp", path, "Launcher"]
 
 
-def _artifacts() -> list[Artifact]:
+def _artifacts() -> Iterator[Artifact]:
+    """The jars, told one by one: of which release, java is asked once it is known to be there."""
     version = gerrit_version()
-    gerrit = [
-        Artifact(group="com.google.gerrit", name=name, version=version)
-        for name in ("gerrit-acceptance-framework", "gerrit-plugin-api")
-    ]
-    crypto = [
-        Artifact(group="org.bouncycastle", name=f"{name}-jdk18on", version="1.79")
-        for name in BOUNCY_CASTLE
-    ]
-    return gerrit + crypto
+    for name in ("gerrit-acceptance-framework", "gerrit-plugin-api"):
+        yield Artifact(group="com.google.gerrit", name=name, version=version)
+    for name in BOUNCY_CASTLE:
+        yield Artifact(group="org.bouncycastle", name=f"{name}-jdk18on", version="1.79")
 
 
 def gerrit_version() -> str:

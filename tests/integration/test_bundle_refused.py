@@ -206,7 +206,10 @@ class RefusedTest(TrackerCase):
             ("UPDATE meta SET value = '[' WHERE key = 'covtrack_ground'", "ran under"),
             ("DELETE FROM meta", "ran under"),
             ("DELETE FROM covtrack_test", "carries other tests"),
-            ("DELETE FROM line_bits", "is not what its lines say"),
+            ("DELETE FROM line_bits", "not those that its tests ran"),
+            ("UPDATE covtrack_union SET numbits = zeroblob(9)", "not those that its tests ran"),
+            ("UPDATE covtrack_union SET numbits = 'text'", "covtrack_union.numbits has a wrong"),
+            ("DELETE FROM covtrack_union", "not those that its tests ran"),
             ("UPDATE file SET path = hex(zeroblob(35000000))", "SQLite cannot read it"),
         ):
             self.pack_edited(snapshot=self.edited(statement))
