@@ -115,10 +115,11 @@ class RealJenkins:
         return JenkinsServer(url=self.url)
 
     def start(self) -> None:
-        """Start the server, wait until it answers, then the agents that do not run."""
+        """Start the server, wait until it answers, then the agents; what runs already goes on."""
         if not (self._folder / "home").exists():
             self._write_home()
-        self._start_server()
+        if self._server is None or self._server.poll() is not None:
+            self._start_server()
         for name in self.agents:
             self.start_agent(name)
         self._wait("its agents", self._all_online)
