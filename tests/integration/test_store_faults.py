@@ -11,6 +11,7 @@ from datetime import datetime
 from fractions import Fraction
 from pathlib import Path
 from time import sleep
+from typing import Any
 
 import testtools
 from fixtures import MonkeyPatch, TempDir
@@ -301,8 +302,8 @@ class PostgreSQLFaultsTest(testtools.TestCase):
             executor = Executor(settings, None, database, said.append)
             claim = queueing.claim
 
-            def die(connection: Connection, now: datetime) -> Job | None:
-                job = claim(connection, now)
+            def die(connection: Connection, now: datetime, **turn: Any) -> Job | None:
+                job = claim(connection, now, **turn)
                 connection.execute(text("COMMIT"))  # it has arrived, the answer has not
                 connection.execute(text("BEGIN"))
                 server.stop()
