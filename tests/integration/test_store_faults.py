@@ -315,7 +315,9 @@ class PostgreSQLFaultsTest(testtools.TestCase):
             finally:
                 server.start()
             self.assertEqual({"running": 1}, database.read(queueing.count_jobs))
-            self.useFixture(MonkeyPatch("covtrack.store.queueing.claim", lambda *words: None))
+            self.useFixture(
+                MonkeyPatch("covtrack.store.queueing.claim", lambda *words, **turn: None)
+            )
             executor.step()
             self.assertEqual({"queued": 1}, database.read(queueing.count_jobs))
 
