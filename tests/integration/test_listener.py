@@ -155,12 +155,13 @@ class OutageTest(ListenerCase):
 
 
 class StormTest(ListenerCase):
-    def test_ten_thousand_events(self) -> None:
-        self.ssh.play(*(line_of(event) for event in storm("p", 10_000, 500)))
+    def test_two_thousand_events(self) -> None:
+        """benchmarks/gerrit_storm.py takes ten thousand."""
+        self.ssh.play(*(line_of(event) for event in storm("p", 2_000, 500)))
         self.listen()
-        self.wait(lambda: len(self.jobs()) >= 9_500)
+        self.wait(lambda: len(self.jobs()) > 1_499)
         jobs = self.jobs()
-        self.assertEqual(9_500, len(jobs))
+        self.assertEqual(1_500, len(jobs))
         alive = [job for job in jobs if job.state in ALIVE]
-        self.assertEqual(9_001, len(alive))
+        self.assertEqual(1_001, len(alive))
         self.assertEqual([500], [job.patch_set for job in alive if job.change == 1])
