@@ -353,7 +353,7 @@ class LocalServerTest(TestCase):
         name = f"kept/{secrets.token_hex(4)}"
         gerrit.create_project(name)
         gerrit.kill()
-        client = GerritClient(gerrit.server, timeout=2)
+        client = GerritClient(gerrit.server)
         self.assertRaises(Unreachable, client.version)
         gerrit.restart()
         self.assertEqual((name,), client.project_names(name))
