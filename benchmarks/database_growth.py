@@ -27,13 +27,14 @@ from sqlalchemy import Connection, text
 
 from covtrack.dispatching import handle_events
 from covtrack.gerrit.events import Event, EventKind
+from covtrack.recall import recall_result
 from covtrack.settings import TrackedProject
 from covtrack.store import inbox, queueing
 from covtrack.store.copying import copy_database
 from covtrack.store.database import Database
 from covtrack.store.queued import JobState
 from covtrack.store.values import StoredRun
-from jobs.results import JobResult, Measurement
+from jobs.results import JobResult
 from tests.databases import postgresql
 from venv_builder.files import remove_folder
 from venv_builder.processes import check_command
@@ -69,34 +70,7 @@ def measure_projects(trees: tuple[Path, ...], words: dict[str, str], last: int, 
 def read_results(database: Database, project: str) -> list[tuple[StoredRun, JobResult]]:
     """All runs of a project with what they found, oldest first."""
     runs = sorted(database.baselines(project), key=lambda run: run.run_id)
-    return [(run, _result(database, run)) for run in runs]
-
-
-def _result(database: Database, run: StoredRun) -> JobResult:
-    return JobResult(
-        project=run.project,
-        branch=run.branch,
-        commit=run.commit,
-        subject=run.subject,
-        committed_at=run.committed_at,
-        base=run.base,
-        select=run.select,
-        kind=run.kind,
-        tests=run.tests,
-        measurement=Measurement(files=database.files_of(run.run_id)),
-        before=run.before,
-        faults=database.faults_of(run.run_id),
-        outcomes=database.outcomes_of(run.run_id),
-        carried=database.carried_of(run.run_id),
-        complete=run.complete,
-        snapshot=Path(run.snapshot),
-        recorder=run.recorder,
-        environment=run.environment,
-        notes=run.notes,
-        seconds=run.seconds,
-        cpu_seconds=run.cpu_seconds,
-        patch=run.patch,
-    )
+    return [(run, recall_result(database, run, Path())) for run in runs]
 
 
 def bytes_of(database: Database, *tables: str) -> dict[str, int]:
