@@ -23,7 +23,7 @@ from jobs.project import ProjectSettings, parse_target
 from jobs.results import JobResult, Kind, Select
 from venv_builder.errors import InfrastructureError, PolicyError, RefusedError, UsageError
 from venv_builder.processes import forget_variable
-from venv_builder.progress import Advanced, Event, Listener, Noted, StageStarted
+from venv_builder.progress import Event, Listener, Noted, where_it_stands
 
 if TYPE_CHECKING:
     from jobs.exchange import TrackerLink
@@ -284,14 +284,8 @@ class _Teller:
 
     def tell(self, event: Event) -> None:
         self.show(event)
-        match event:
-            case StageStarted(stage=stage, detail=detail):
-                words = f"{stage} {detail}".strip()
-            case Advanced(done=done, total=total) if total:
-                words = f"run {done} of {total} tests"
-            case _:
-                return
-        if monotonic() - self.told >= TOLD_EVERY:
+        words = where_it_stands(event)
+        if words is not None and monotonic() - self.told >= TOLD_EVERY:
             self.link.tell(words)
             self.told = monotonic()
 

@@ -21,7 +21,7 @@ from covtrack.store.queued import Job, JobKind, NewJob
 from covtrack.tracking import Order, Tracker
 from jobs.results import JobResult
 from venv_builder.errors import CovtrackError, UsageError
-from venv_builder.progress import Advanced, Event, StageStarted
+from venv_builder.progress import Event, where_it_stands
 
 TOLD_EVERY = 1.0
 MOST_OPEN = 50
@@ -37,14 +37,8 @@ class Progress:
 
     def tell(self, event: Event) -> None:
         """Note where the job stands."""
-        match event:
-            case StageStarted(stage=stage, detail=detail):
-                words = f"{stage} {detail}".strip()
-            case Advanced(done=done, total=total) if total:
-                words = f"run {done} of {total} tests"
-            case _:
-                return
-        if monotonic() - self.told >= TOLD_EVERY:
+        words = where_it_stands(event)
+        if words is not None and monotonic() - self.told >= TOLD_EVERY:
             self.told = monotonic()
             put(self.database, self.job_id, {"progress": words[:200]})
 

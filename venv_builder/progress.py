@@ -78,3 +78,14 @@ class Stages:
             spent = monotonic() - start
             self.seconds[name] = self.seconds.get(name, 0.0) + spent
             self.listener(StageEnded(stage=name, seconds=spent))
+
+
+def where_it_stands(event: Event) -> str | None:
+    """Where a job stands in a few words; None for an event that tells nothing of it."""
+    match event:
+        case StageStarted(stage=stage, detail=detail):
+            return f"{stage} {detail}".strip()
+        case Advanced(done=done, total=total) if total:
+            return f"run {done} of {total} tests"
+        case _:
+            return None
