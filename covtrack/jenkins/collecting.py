@@ -11,7 +11,7 @@ from covtrack.jenkins.failures import Unreachable
 from covtrack.jenkins.job_xml import BUNDLE, STATUS
 from covtrack.jenkins.values import BuildInfo
 from covtrack.store.queued import Build
-from venv_builder.errors import CovtrackError, InfrastructureError
+from venv_builder.errors import CovtrackError, InfrastructureError, RefusedError
 
 MOST_BUNDLE = 4 * 2**30
 MOST_STATUS = 100
@@ -23,12 +23,14 @@ Store = Callable[[Build, Path], object]
 class Left:
     """The step's exit status (0: its result is stored), words for a failure.
 
-    `lost` says that the step never came to its end: its agent went away.
+    `lost` says that the step never came to its end: its agent went away. What is `refused` would
+    be refused again.
     """
 
     status: int
     words: str = ""
     lost: bool = False
+    refused: bool = False
 
 
 class Collector:
@@ -73,8 +75,8 @@ class Collector:
         except Unreachable:
             raise
         except CovtrackError as error:
-            words = f"{error.sentence} {error.advice}".strip()
-            return Left(status=error.exit_status, words=words)
+            refused = isinstance(error, RefusedError)
+            return Left(status=error.exit_status, words=str(error), refused=refused)
         except Exception as error:  # other people's file must not keep all builds from their end
             words = f"A mistake of covtrack with the bundle, {type(error).__name__}: {error}"
             return Left(status=InfrastructureError.exit_status, words=words)

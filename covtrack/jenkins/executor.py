@@ -206,7 +206,7 @@ class JenkinsExecutor:
         ending = Ending(
             status=left.status,
             words=build.error or left.words,
-            most_attempts=MOST_ATTEMPTS + self._count_lost(job),
+            most_attempts=1 if left.refused else MOST_ATTEMPTS + self._count_lost(job),
             retry_seconds=self.pace.retry_seconds,
         )
         self._end(build, ended, ending, BuildState.ENDED)

@@ -41,7 +41,7 @@ from covtrack.store.queued import (
 from tests.jenkins_fake import TOKEN as API_TOKEN
 from tests.jenkins_fake import TOKEN_VARIABLE, FakeJenkins
 from tests.jenkins_fixture import RealJenkins, real_jenkins
-from venv_builder.errors import DataError, UsageError
+from venv_builder.errors import DataError, RefusedError, UsageError
 
 SECONDS = 120.0
 MEASURE = 'sleep 0.5; echo "bundle of $COVTRACK_RUN_ID" > covtrack.bundle'
@@ -345,17 +345,20 @@ class FaultTest(FakeCase):
         self.assertEqual(4, len(self.stored))
         self.assertIn("lost", self.states(jobs[0]))
 
-    def test_a_bundle_that_is_refused(self) -> None:
-        self.refusal = DataError("The bundle is none.")
+    def test_a_bundle_that_cannot_be_stored(self) -> None:
+        self.refusal = DataError("The disk is full.")
         job_id = self.put(1)
-        self.assertIn("The bundle is none.", self.drive_to(job_id, JobState.FAILED).error)
+        self.assertIn("The disk is full.", self.drive_to(job_id, JobState.FAILED).error)
         self.assertEqual(3, len(self.builds(job_id)))
-        self.refusal = UsageError("Another run's bundle.")
-        other = self.put(2)
-        self.drive_to(other, JobState.FAILED)
-        self.assertEqual(1, len(self.builds(other)))
+        for number, refusal in enumerate(
+            (RefusedError("The bundle is none."), UsageError("Another run's bundle.")), start=2
+        ):
+            self.refusal = refusal
+            other = self.put(number)
+            self.assertIn(refusal.sentence, self.drive_to(other, JobState.FAILED).error)
+            self.assertEqual(1, len(self.builds(other)))
         self.refusal = ZeroDivisionError("oh")
-        third = self.put(3)
+        third = self.put(4)
         self.assertIn("a mistake", self.drive_to(third, JobState.FAILED).error.lower())
 
     def test_a_bundle_that_the_step_brought_itself(self) -> None:
