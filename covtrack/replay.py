@@ -20,6 +20,7 @@ from covtrack.replay_results import (
     FullRun,
     Replay,
     ReplayedCommit,
+    branches_not_taken,
     compare_lines,
     hold_against,
     missing_lines,
@@ -37,6 +38,7 @@ from venv_builder.files import write_whole
 from venv_builder.progress import Noted
 
 MOST_REASONS = 5
+EXACT = (Select.AFFECTED, Select.AFFECTED_ALL)  # the others miss lines by their nature
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +190,7 @@ class Replayer:
             run_seconds=round(result.seconds.get("run", 0.0), 3),
             stages={stage: round(seconds, 3) for stage, seconds in result.seconds.items()},
             statements=result.measurement.total.statements,
+            branches=result.measurement.total.branches,
             reasons=_reasons(target, commit.sha),
             complete=result.complete,
             notes=result.notes,
@@ -217,25 +220,14 @@ class Replayer:
             seconds = job.seconds
             bare = seconds.get("run", 0.0)
         full = self._full(mirror, commit, result, "")
-        ours = missing_lines(result.measurement)
-        explained: tuple[Explained, ...] = ()
-        if method in (Select.AFFECTED, Select.AFFECTED_ALL):
-            false_covered, missed, explained = hold_against(
-                ours, full.missing, lambda workers: rerun(workers).missing
-            )
-        else:  # these miss lines by their nature
-            false_covered, missed = compare_lines(ours, full.missing)
-        return row.model_copy(
-            update={
-                "verified": True,
-                "full_cpu_seconds": round(full.cpu_seconds + result.env_cpu_seconds, 3),
-                "full_wall_seconds": full.wall_seconds,
-                "bare_seconds": round(bare, 3),
-                "false_covered": false_covered,
-                "missed": missed,
-                "explained": explained,
-            }
-        )
+        differences = _compare(result, full, rerun if method in EXACT else None)
+        costs = {
+            "verified": True,
+            "full_cpu_seconds": round(full.cpu_seconds + result.env_cpu_seconds, 3),
+            "full_wall_seconds": full.wall_seconds,
+            "bare_seconds": round(bare, 3),
+        }
+        return row.model_copy(update={**costs, **differences})
 
     def _full(
         self,
@@ -250,6 +242,8 @@ class Replayer:
         Kept by commit and environment, so that another method's replay need not make it again.
         """
         key = f"{commit.sha}-{result.environment}-{label}{self.project.python}"
+        if result.measurement.total.branches:
+            key += "-branches"
         file = self.folder.with_name("full") / f"{key.replace('/', '%2F')}.json"
         if file.exists():
             return FullRun.model_validate_json(file.read_text())
@@ -260,6 +254,7 @@ class Replayer:
         job = self._job(mirror, commit, None, Select.ALL, Recorder.PLAIN, None, project)
         full = FullRun(
             missing=missing_lines(job.measurement),
+            missing_branches=branches_not_taken(job.measurement),
             cpu_seconds=round(job.tests_cpu_seconds, 3),
             wall_seconds=round(monotonic() - begun, 3),
         )
@@ -300,6 +295,32 @@ class Replayer:
     def _places(self) -> Places:
         places = self.tracker.places(self.project.name)
         return replace(places, stestr=self.folder / "stestr")
+
+
+def _compare(
+    result: JobResult, full: FullRun, rerun: Callable[[int | None], FullRun] | None
+) -> dict[str, object]:
+    """A row's differences from a full run; explained by `rerun` where none should be."""
+    lines, branches = missing_lines(result.measurement), branches_not_taken(result.measurement)
+    explained: tuple[Explained, ...] = ()
+    if rerun is None:
+        false_covered, missed = compare_lines(lines, full.missing)
+        false_branches, missed_branches = compare_lines(branches, full.missing_branches)
+    else:
+        false_covered, missed, explained = hold_against(
+            lines, full.missing, lambda workers: rerun(workers).missing
+        )
+        false_branches, missed_branches, others = hold_against(
+            branches, full.missing_branches, lambda workers: rerun(workers).missing_branches
+        )
+        explained += others
+    return {
+        "false_covered": false_covered,
+        "missed": missed,
+        "false_branches": false_branches,
+        "missed_branches": missed_branches,
+        "explained": explained,
+    }
 
 
 def _reasons(snapshot: Path, commit: str) -> dict[str, int]:

@@ -33,9 +33,13 @@ def say_commit(listener: Listener, number: int, last: int, row: ReplayedCommit) 
 def _verdict(row: ReplayedCommit) -> str:
     if row.identical:
         return "identical"
-    return (
+    words = (
         f"{count_lines(row.false_covered)} lines falsely covered, {count_lines(row.missed)} missed"
     )
+    if row.branches:
+        wrong = count_lines(row.false_branches), count_lines(row.missed_branches)
+        words += f", {wrong[0]} branches falsely covered, {wrong[1]} missed"
+    return words
 
 
 def _percent(share: float | None) -> str:
@@ -92,11 +96,18 @@ def print_replay(replay: Replay) -> None:
 def figures(summary: Summary) -> list[tuple[str, str]]:
     """The summary in words; what is not known is not left out."""
     known = summary.full_cpu_seconds
+    branches: list[tuple[str, str]] = []
+    if summary.branches_verified:
+        branches = [
+            ("branches falsely covered", str(summary.false_branches)),
+            ("branches missed", str(summary.missed_branches)),
+        ]
     aim = summary.within_wall_aim
     return [
         ("identical to a full run", f"{summary.identical} of {summary.verified} verified"),
         ("lines falsely covered", str(summary.false_covered)),
         ("lines missed", f"{summary.missed} ({summary.unexplained} lines unexplained)"),
+        *branches,
         ("tests run", f"{summary.tests_run} of {summary.tests_total}"),
         ("CPU", f"{summary.cpu_seconds:.1f} s of {known:.1f} s" if known else "unknown"),
         ("CPU share, whole replay", _percent(summary.cpu_share_mean)),

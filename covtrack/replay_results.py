@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import median
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -12,6 +12,9 @@ from covtrack.store.values import MISS
 from jobs.results import Measurement, Select
 
 Lines = dict[str, tuple[int, ...]]
+Branches = dict[str, tuple[tuple[int, int], ...]]
+Item = TypeVar("Item", int, tuple[int, int])
+Found = dict[str, tuple[Item, ...]]
 Kind = Literal["false_covered", "missed"]
 
 
@@ -20,18 +23,20 @@ class _Value(BaseModel):
 
 
 class Explained(_Value):
-    """One line that differs from the full run, and why."""
+    """One line, or branch from `line` to `to`, that differs from the full run, and why."""
 
     path: str
     line: int
+    to: int | None = None
     kind: Kind
     why: str
 
 
 class FullRun(_Value):
-    """A full run by coverage.py: first lines of statements that did not run, by path."""
+    """A full run by coverage.py: what did not run, by path; lines are statements' first."""
 
     missing: Lines
+    missing_branches: Branches = {}
     cpu_seconds: float
     """Of the test workers alone."""
     wall_seconds: float
@@ -56,8 +61,13 @@ class ReplayedCommit(_Value):
     stages: dict[str, float]
     verified: bool = False
     statements: int
+    branches: int = 0
+    """0 where branches are not measured."""
     false_covered: Lines = {}
     missed: Lines = {}
+    false_branches: Branches = {}
+    """Branch exits, from line to line, that are falsely said to have been taken."""
+    missed_branches: Branches = {}
     explained: tuple[Explained, ...] = ()
     reasons: dict[str, int] = {}
     """Why tests ran, the most frequent first, with how many tests."""
@@ -66,8 +76,10 @@ class ReplayedCommit(_Value):
 
     @property
     def identical(self) -> bool:
-        """Whether every line equals the full run's; meant for verified commits."""
-        return not (self.false_covered or self.missed)
+        """Whether every line and branch equals the full run's; meant for verified commits."""
+        return not (
+            self.false_covered or self.missed or self.false_branches or self.missed_branches
+        )
 
     @property
     def share(self) -> float | None:
@@ -83,6 +95,10 @@ class Summary(_Value):
     identical: int
     false_covered: int
     missed: int
+    branches_verified: int = 0
+    """Branch exits of the verified commits; 0 where branches are not measured."""
+    false_branches: int = 0
+    missed_branches: int = 0
     unexplained: int
     tests_run: int
     tests_total: int
@@ -113,15 +129,23 @@ def missing_lines(measurement: Measurement) -> Lines:
     return {file.path: file.missing for file in measurement.files}
 
 
-def compare_lines(ours: Lines, full: Lines) -> tuple[Lines, Lines]:
+def branches_not_taken(measurement: Measurement) -> Branches:
+    """Branch exits that were never taken, of every file that counts."""
+    return {file.path: file.missing_branches for file in measurement.files}
+
+
+def compare_lines(
+    ours: Mapping[str, tuple[Item, ...]], full: Mapping[str, tuple[Item, ...]]
+) -> tuple[Found[Item], Found[Item]]:
     """Lines falsely covered and lines missed, by path: ours against a full run's.
 
-    Both are first lines of statements that did not run. Files that only one of them has are
-    left out.
+    Both are first lines of statements that did not run, or branches that were not taken. Files
+    that only one of them has are left out.
     """
-    mine, theirs = ({path: set(lines) for path, lines in m.items()} for m in (ours, full))
-    false_covered: Lines = {}
-    missed: Lines = {}
+    mine: dict[str, set[Item]] = {path: set(lines) for path, lines in ours.items()}
+    theirs: dict[str, set[Item]] = {path: set(lines) for path, lines in full.items()}
+    false_covered: Found[Item] = {}
+    missed: Found[Item] = {}
     for path in sorted({*mine, *theirs}):
         if path not in mine or path not in theirs:
             continue
@@ -132,17 +156,17 @@ def compare_lines(ours: Lines, full: Lines) -> tuple[Lines, Lines]:
     return false_covered, missed
 
 
-def count_lines(lines: Mapping[str, Sequence[int]]) -> int:
-    """How many lines are named."""
+def count_lines(lines: Mapping[str, Sequence[object]]) -> int:
+    """How many lines (or branches) are named."""
     return sum(map(len, lines.values()))
 
 
 def hold_against(
-    ours: Lines, full: Lines, rerun: Callable[[int | None], Lines]
-) -> tuple[Lines, Lines, tuple[Explained, ...]]:
+    ours: Found[Item], full: Found[Item], rerun: Callable[[int | None], Found[Item]]
+) -> tuple[Found[Item], Found[Item], tuple[Explained, ...]]:
     """Lines falsely covered, lines missed (as compare_lines tells), and why each differs.
 
-    Where lines differ, `rerun` makes two more full runs: one like the first, and one whose tests
+    Where any differ, `rerun` makes two more full runs: one like the first, and one whose tests
     all run in one worker (it is asked with None, then with 1).
     """
     false_covered, missed = compare_lines(ours, full)
@@ -153,7 +177,11 @@ def hold_against(
 
 
 def explain(
-    false_covered: Lines, missed: Lines, again: Lines, alone: Lines, full: Lines
+    false_covered: Found[Item],
+    missed: Found[Item],
+    again: Found[Item],
+    alone: Found[Item],
+    full: Found[Item],
 ) -> tuple[Explained, ...]:
     """Why lines differ: told by a second full run and one whose tests run in one process.
 
@@ -162,7 +190,9 @@ def explain(
     """
     flips = [compare_lines(full, other) for other in (again, alone)]
     found = []
-    for kind, lines in (("false_covered", false_covered), ("missed", missed)):
+    kinds: tuple[tuple[Kind, Found[Item]], ...]
+    kinds = (("false_covered", false_covered), ("missed", missed))
+    for kind, lines in kinds:
         for path, numbers in lines.items():
             for line in numbers:
                 why = MISS
@@ -170,7 +200,8 @@ def explain(
                     why = "order dependence: differs when all tests run in one process"
                 if any(line in part.get(path, ()) for part in flips[0]):
                     why = "nondeterministic: differs between two full runs"
-                found.append(Explained(path=path, line=line, kind=kind, why=why))  # type: ignore[arg-type]
+                start, to = line if isinstance(line, tuple) else (line, None)
+                found.append(Explained(path=path, line=start, to=to, kind=kind, why=why))
     return tuple(found)
 
 
@@ -190,6 +221,9 @@ def summarise(commits: Iterable[ReplayedCommit]) -> Summary:
         identical=sum(row.identical for row in verified),
         false_covered=sum(count_lines(row.false_covered) for row in verified),
         missed=sum(count_lines(row.missed) for row in verified),
+        branches_verified=sum(row.branches for row in verified),
+        false_branches=sum(count_lines(row.false_branches) for row in verified),
+        missed_branches=sum(count_lines(row.missed_branches) for row in verified),
         unexplained=sum(e.why == MISS for row in verified for e in row.explained),
         tests_run=sum(row.tests_run for row in rows),
         tests_total=sum(row.tests_total for row in rows),

@@ -33,23 +33,26 @@ def covered_statements(parsed: Parsed, lines: Collection[int]) -> set[int]:
 def measure_file(path: str, parsed: Parsed, executed: Executed, *, vendored: bool) -> FileMeasure:
     """Counts of one file, and the statements that did not run."""
     covered = covered_statements(parsed, executed.lines)
-    branches, missing_branches = count_branches(parsed, executed.arcs)
+    branches, not_taken = count_branches(parsed), missing_branches(parsed, executed.arcs)
     counts = Counts(
         statements=len(parsed.statements),
         covered=len(covered),
         excluded=len(parsed.excluded),
         branches=branches,
-        branches_covered=branches - missing_branches,
+        branches_covered=branches - len(not_taken),
     )
-    missing = tuple(sorted(parsed.statements - covered))
-    return FileMeasure(path=path, counts=counts, missing=missing, vendored=vendored)
+    return FileMeasure(
+        path=path,
+        counts=counts,
+        missing=tuple(sorted(parsed.statements - covered)),
+        vendored=vendored,
+        missing_branches=tuple(sorted(not_taken)),
+    )
 
 
-def count_branches(parsed: Parsed, arcs: Collection[Arc]) -> tuple[int, int]:
-    """How many branch exits a file has, and how many of them were never taken."""
-    branch_lines = {line for line, exits in parsed.exits.items() if exits > 1}
-    total = sum(parsed.exits[line] for line in branch_lines)
-    return total, len(missing_branches(parsed, arcs))
+def count_branches(parsed: Parsed) -> int:
+    """How many branch exits a file has."""
+    return sum(exits for exits in parsed.exits.values() if exits > 1)
 
 
 def missing_branches(parsed: Parsed, arcs: Collection[Arc]) -> list[Arc]:

@@ -91,12 +91,17 @@ class Counts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileMeasure:
-    """One file's counts and the 1-based first lines of its statements that did not run."""
+    """One file's counts and the 1-based first lines of its statements that did not run.
+
+    `missing_branches` are the branch exits never taken, from line to line (negative: out of the
+    function that begins there), where branches are measured. The database keeps their number.
+    """
 
     path: str
     counts: Counts
     missing: tuple[int, ...] = ()
     vendored: bool = False
+    missing_branches: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

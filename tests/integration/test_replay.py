@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from covtrack.replay import Replayer, Walk
@@ -16,6 +17,8 @@ CALL = "\n\n    def test_late(self):\n        self.assertEqual(2, texts.late(0))
 
 
 class ReplayCase(TrackingCase):
+    settings: Mapping[str, object] = {}
+
     def setUp(self) -> None:
         super().setUp()
         self.clone.replace("sample/shapes.py", "return width * height", "return height * width")
@@ -30,7 +33,7 @@ class ReplayCase(TrackingCase):
     def replay(self, last: int = 3, **words: object) -> tuple[Replay, list[ReplayedCommit]]:
         told: list[ReplayedCommit] = []
         walk = Walk(**{"last": last, "method": "affected", "verify": None, **words})  # type: ignore[arg-type]
-        replayer = Replayer(self.make_tracker(), self.project(), walk)
+        replayer = Replayer(self.make_tracker(), self.project(**self.settings), walk)
         return replayer.run(lambda number, row: told.append(row)), told
 
 
@@ -75,6 +78,18 @@ class AffectedReplayTest(ReplayCase):
         found, _ = self.replay(last=2)
         self.assertEqual([False, True], [row.complete for row in found.commits])
         self.assertTrue(found.commits[1].identical)
+
+
+class BranchReplayTest(ReplayCase):
+    settings: Mapping[str, object] = {"branch_coverage": True}
+
+    def test_branches_equal_those_of_full_runs(self) -> None:
+        found, _ = self.replay()
+        self.assertEqual((3, 3), (found.summary.verified, found.summary.identical))
+        self.assertGreater(min(row.branches for row in found.commits), 0)
+        self.assertEqual((0, 0), (found.summary.false_branches, found.summary.missed_branches))
+        added = next(row for row in found.commits if row.subject == "Add")
+        self.assertGreater(added.branches, found.commits[0].branches)
 
 
 class AppendReplayTest(ReplayCase):

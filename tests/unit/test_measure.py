@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import runpy
 import tempfile
+from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -143,9 +144,12 @@ class Checks(TestCase):
             (counts.statements, counts.covered, counts.excluded),
             path,
         )
-        stats = cov.branch_stats(path).values() if branch else ()
-        expected = (sum(total for total, _ in stats), sum(taken for _, taken in stats))
+        stats = cov.branch_stats(path) if branch else {}
+        expected = (sum(n for n, _ in stats.values()), sum(taken for _, taken in stats.values()))
         self.assertEqual(expected, (counts.branches, counts.branches_covered), path)
+        not_taken = {line: total - taken for line, (total, taken) in stats.items()}
+        found = Counter(line for line, _ in mine.missing_branches)
+        self.assertEqual({line: n for line, n in not_taken.items() if n}, dict(found), path)
 
     def compare(self, path: str, parsed: Parsed, executed: Executed, *, branch: bool) -> None:
         cov = self.sources.load(executed, path, branch=branch)
