@@ -35,6 +35,7 @@ LONGEST_LINE = 4 * 2**20
 FIRST_DELAY, GROWTH, LONGEST_DELAY = 0.5, 1.5, 60.0
 # After that long a connection was a good one: the next delay is the first again.
 GOOD_SECONDS = 120.0
+AGAIN_SECONDS = 1800.0  # after which the same complaint is made again
 POLL_SECONDS = 60.0
 # So far, in seconds, a clock of which nothing is known may be from ours.
 CLOCKS_DIFFER = 86_400
@@ -66,6 +67,7 @@ class ServerListener:
         self.caught_up_at: datetime | None = None
         self._caught_up = False
         self._clock_ahead: float | None = None
+        self._complaint: tuple[str, float] | None = None
 
     def run(self) -> None:
         """Listen until stopped; nothing that the server does ends it."""
@@ -75,14 +77,21 @@ class ServerListener:
             try:
                 self._listen() if self.server.ssh else self._poll()
             except CovtrackError as error:
-                self.say(f"{self.server.name}: {error}")
+                self._complain(str(error))
             except Exception as error:  # a thread that ends would stop the work unseen
                 kind = type(error).__name__
-                self.say(f"{self.server.name}: a mistake of covtrack, {kind}: {error}")
+                self._complain(f"a mistake of covtrack, {kind}: {error}")
             self.connected = self._caught_up = False
             delay = FIRST_DELAY if monotonic() - begun > GOOD_SECONDS else delay
             self.stop.wait(delay)
             delay = min(delay * GROWTH, LONGEST_DELAY)
+
+    def _complain(self, words: str) -> None:
+        """Say what is wrong; the same again only after a while, or once it was well between."""
+        now = monotonic()
+        if self._complaint is None or self._complaint[0] != words or now > self._complaint[1]:
+            self._complaint = words, now + AGAIN_SECONDS
+            self.say(f"{self.server.name}: {words}")
 
     def receive(self, events: Iterable[Event]) -> int:
         """Store events, and how far they reach; how many were new."""
@@ -105,7 +114,7 @@ class ServerListener:
         watermark = self._read_watermark()
         begun = self._server_now() or int(datetime.now(UTC).timestamp()) - CLOCKS_DIFFER
         found = tuple(play_back(self.client, watermark, self.watched))
-        self._caught_up = True
+        self._caught_up, self._complaint = True, None
         new = self.receive(found)
         if watermark is None and not any(event.at for event in found):
             self._put_watermark(begun)

@@ -148,6 +148,16 @@ class OutageTest(ListenerCase):
             self.end()
             self.stop.clear()
 
+    def test_an_outage_is_told_once_and_the_next_one_again(self) -> None:
+        self.gerrit.fail_with = 503
+        listener = self.listen(silence=1.0)
+        self.wait(lambda: self.ssh.connections > 3)
+        self.assertEqual(1, " ".join(self.said).count("503"), str(self.said))
+        self.gerrit.fail_with = None
+        self.wait(lambda: listener.connected)
+        self.gerrit.fail_with = 503
+        self.wait(lambda: " ".join(self.said).count("503") == 2)
+
     def test_without_a_stream_it_asks(self) -> None:
         number = self.push("I1")
         self.listen(ssh=None)
