@@ -38,6 +38,7 @@ from venv_builder.files import write_whole
 from venv_builder.progress import Noted
 
 MOST_REASONS = 5
+MOST_FAULTS = 3
 EXACT = (Select.AFFECTED, Select.AFFECTED_ALL)  # the others miss lines by their nature
 
 
@@ -193,8 +194,10 @@ class Replayer:
             branches=result.measurement.total.branches,
             reasons=_reasons(target, commit.sha),
             complete=result.complete,
-            notes=result.notes,
+            notes=(*result.notes, *(() if result.complete else _told(result))),
         )
+        for sentence in row.notes[len(result.notes) :]:
+            self.listener(Noted(sentence=sentence))
         if self.walk.is_verified(number):
             row = self._verify(mirror, commit, base, result, row)
         if not result.complete:
@@ -295,6 +298,11 @@ class Replayer:
     def _places(self) -> Places:
         places = self.tracker.places(self.project.name)
         return replace(places, stestr=self.folder / "stestr")
+
+
+def _told(result: JobResult) -> tuple[str, ...]:
+    """Why a result is incomplete, as far as its faults tell."""
+    return tuple(fault.sentence for fault in result.faults[:MOST_FAULTS])
 
 
 def _compare(

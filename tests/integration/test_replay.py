@@ -77,6 +77,8 @@ class AffectedReplayTest(ReplayCase):
         self.clone.commit("Mend", {"sample/tests/test_bad.py": None})
         found, _ = self.replay(last=2)
         self.assertEqual([False, True], [row.complete for row in found.commits])
+        self.assertIn("test_bad", " ".join(found.commits[0].notes))
+        self.assertIn(found.commits[0].notes[-1], self.notes)
         self.assertTrue(found.commits[1].identical)
 
 
