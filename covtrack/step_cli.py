@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import monotonic
+from time import monotonic, time
 from typing import TYPE_CHECKING
 
 import click
@@ -22,6 +22,7 @@ from jobs.order import StepOrder, parse_order
 from jobs.project import ProjectSettings, parse_target
 from jobs.results import JobResult, Kind, Select
 from venv_builder.errors import InfrastructureError, PolicyError, RefusedError, UsageError
+from venv_builder.files import remove_folder
 from venv_builder.processes import forget_variable
 from venv_builder.progress import Event, Listener, Noted, where_it_stands
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from jobs.step import Agent
 
 TOLD_EVERY = 10.0
+KILLED_SECONDS = 24 * 3600.0
 ANY_DROP = 2**31
 
 
@@ -203,12 +205,20 @@ def step_alone(agent: Agent, options: Options) -> tuple[JobResult, ...]:
     )
     agent.state.mkdir(parents=True, exist_ok=True)
     workplace = agent.workplace(settings.name)
+    sweep(agent.state)
     with TemporaryDirectory(prefix="order-", dir=agent.state) as name:
         with show_progress() as listener:
             if wanted is not None:
                 listener(Noted(sentence=describe(wanted)))
             found = write_order(workplace, settings, sources, Path(name), listener)
         return do_step(agent, found.order, found.snapshot, options)
+
+
+def sweep(state: Path) -> None:
+    """Remove what steps left below their state folder when they were killed, a day ago or more."""
+    for folder in state.glob("order-*"):
+        if time() - folder.stat().st_mtime > KILLED_SECONDS:
+            remove_folder(folder)
 
 
 def describe(wanted: Wanted) -> str:

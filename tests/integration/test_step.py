@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 
 from jobs.bundle import NAME, read_manifest
 from tests.step_case import AGENT, FILES, StepCase, affected, full
+from venv_builder.files import remove_folder
 from venv_builder.processes import run_command, start_group
 
 
@@ -120,7 +121,13 @@ class OrderTest(StepCase):
 
 class AloneTest(StepCase):
     def test_a_plain_clone(self) -> None:
+        old, young = AGENT / "order-killed", AGENT / "order-at-work"
+        for folder in (old, young):
+            folder.mkdir(parents=True, exist_ok=True)
+            self.addCleanup(remove_folder, folder)
+        os.utime(old, (0, 0))
         done = self.step(cwd=self.clone.root)
+        self.assertEqual((False, True), (old.exists(), young.exists()))
         self.assertEqual(0, done.status, done.stderr)
         self.assertEqual("baseline", self.report()["kind"])
         self.change()
