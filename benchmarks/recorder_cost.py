@@ -15,6 +15,7 @@ import sqlite3
 import sys
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from configparser import ConfigParser
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,10 +67,15 @@ WAYS = {PLAIN: "none", OURS: "auto", TRACER: "coverage"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suite:
-    """A project's unit tests: its package, and the folder of the test modules in it."""
+    """A project's unit tests: its package, and the folder of the test modules in it.
+
+    Where the tests switch `greenlets` and the project does not tell coverage.py so, its C tracer
+    takes lines of one file for those of another: then it is told.
+    """
 
     package: str
     tests: str
+    greenlets: bool = False
 
     def modules(self, paths: Sequence[str]) -> list[str]:
         """The dotted names of the test modules among the paths of the tree."""
@@ -83,7 +89,7 @@ class Suite:
 
 
 SUITES = {
-    "oslo.utils": Suite(package="oslo_utils", tests="oslo_utils/tests"),
+    "oslo.utils": Suite(package="oslo_utils", tests="oslo_utils/tests", greenlets=True),
     "placement": Suite(package="placement", tests="placement/tests/unit"),
     "python-novaclient": Suite(package="novaclient", tests="novaclient/tests/unit"),
 }
@@ -220,7 +226,18 @@ def prepare(scene: Scene, name: str, revision: str, worker: Path, *, branch: boo
     shutil.rmtree(checkout.root, ignore_errors=True)  # a work tree of an earlier clone
     checkout.go_to(git(clone, "rev-parse", revision))
     paths = git(checkout.root, "ls-files", "*.py").splitlines()
+    if SUITES[name].greenlets:
+        tell_of_greenlets(checkout.root / ".coveragerc")
     return Bench(checkout=checkout, suite=SUITES[name], paths=paths, worker=worker, branch=branch)
+
+
+def tell_of_greenlets(file: Path) -> None:
+    """Add the setting to coverage.py's of a checkout."""
+    settings = ConfigParser(interpolation=None)
+    settings.read(file)
+    settings["run"]["concurrency"] = "greenlet"
+    with file.open("w") as out:
+        settings.write(out)
 
 
 def measure(bench: Bench, name: str, rounds: int) -> dict[str, Any]:
