@@ -416,7 +416,7 @@ class CrashTest(CacheCase):
     def test_kill_at_any_moment_leaves_nothing_broken(self) -> None:
         self.obtain()  # the lock and the downloads are there: the kills hit the build
         chance = random.Random(2013)
-        for _ in range(8):
+        for _ in range(4):
             for name in ("envs", "generations"):
                 remove_folder(self.root / name)
             process = self.start()
