@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from covtrack.grids import Column, Grid, clean, render_table
-from jobs.results import Counts, JobResult, PatchCoverage, UncoveredRange
+from jobs.results import Counts, JobResult, PatchCoverage, Provisional, UncoveredRange
 from venv_builder.progress import Advanced, Event, Listener, Noted, StageEnded, StageStarted
 
 QUICK = 0.05
@@ -149,11 +149,29 @@ def render_result(result: JobResult, target: Fraction) -> None:
         console.print(f"  {show(fault.advice)}")
     if len(result.faults) > MOST_FAULTS:
         console.print(f"... and {len(result.faults) - MOST_FAULTS} more faults (--format json).")
-    if not result.complete:
+    if result.provisional is not None:
+        print_provisional(console, result.provisional)
+    elif not result.complete:
         console.print("[red]incomplete:[/] the figure rests on tests that did not all run; it is")
         console.print("  no baseline.")
     spent = ", ".join(f"{stage} {secs:.1f}" for stage, secs in result.seconds.items())
     console.print(f"seconds: {spent}; CPU {result.cpu_seconds:.1f}")
+
+
+def print_provisional(console: Console, open_: Provisional) -> None:
+    """Print what is open in a result whose budget ended, and what its figures then mean."""
+    console.print(
+        f"[red]provisional:[/] {open_.tests_run} of {open_.tests_affected} affected tests ran "
+        f"within the budget of {open_.budget:g} s;"
+    )
+    console.print(
+        f"  {open_.tests_left} are still to run ({open_.seconds_left:.1f} s by their durations), "
+        f"{open_.lines_undecided} statements are undecided"
+    )
+    console.print(
+        "  and not among the covered ones. These figures are no baseline; all that is to run: "
+        "--budget none"
+    )
 
 
 def render_line(result: JobResult) -> str:

@@ -22,6 +22,7 @@ from jobs.results import (
     Kind,
     Outcome,
     PatchCoverage,
+    Provisional,
     Status,
     TestCounts,
     UncoveredRange,
@@ -226,6 +227,7 @@ def _stored_run(row: Row[Any], counts: Mapping[Scope, Counts]) -> StoredRun:
         patch=None if row.patch is None else _patch(row.patch),
         seconds=dict(row.seconds),
         cpu_seconds=row.cpu_seconds,
+        provisional=None if row.provisional is None else _provisional(row.provisional),
     )
 
 
@@ -236,6 +238,11 @@ def _patch(stored: Mapping[str, Any]) -> PatchCoverage:
         covered=stored["covered"],
         uncovered=tuple(UncoveredRange(**part) for part in stored["uncovered"]),
     )
+
+
+def _provisional(stored: Mapping[str, Any]) -> Provisional:
+    undecided = {path: tuple(lines) for path, lines in stored["undecided"].items()}
+    return Provisional(**{**stored, "undecided": undecided})
 
 
 def _tests(row: Row[Any]) -> TestCounts:

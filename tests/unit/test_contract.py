@@ -146,6 +146,7 @@ class RunReportTest(testtools.TestCase):
                     }
                 ],
                 "carried_from": {"b" * 40: 4, "c" * 40: 1},
+                "provisional": None,
                 "recorder": "monitoring",
                 "environment": "e" * 32,
                 "notes": ["A note."],
