@@ -138,7 +138,7 @@ def render_result(result: JobResult, target: Fraction) -> None:
     console.print(
         f"tests: {tests.run} run ({tests.passed} passed, {tests.failed} failed, "
         f"{tests.skipped} skipped), {tests.carried} carried"
-        + (f", {tests.spared} spared: others prove their lines" if tests.spared else "")
+        + _spared(result)
         + "".join(
             f"\n  {count} carried from {commit[:10]}"
             for commit, count in sorted(result.carried.items(), key=lambda item: -item[1])[:5]
@@ -156,6 +156,15 @@ def render_result(result: JobResult, target: Fraction) -> None:
         console.print("  no baseline.")
     spent = ", ".join(f"{stage} {secs:.1f}" for stage, secs in result.seconds.items())
     console.print(f"seconds: {spent}; CPU {result.cpu_seconds:.1f}")
+
+
+def _spared(result: JobResult) -> str:
+    spared = result.tests.spared
+    if not spared:
+        return ""
+    if result.provisional is not None:
+        return f", {spared} spared as far as is known now"
+    return f", {spared} spared: others prove their lines"
 
 
 def print_provisional(console: Console, open_: Provisional) -> None:

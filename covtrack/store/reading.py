@@ -72,6 +72,11 @@ def latest_baseline_ids() -> Ids:
     return _first_of(wanted, by=(runs.c.project_id, runs.c.branch), order=NEWEST)
 
 
+def one_id(run_id: int) -> Ids:
+    """The id of that run, if there is one."""
+    return select(runs.c.id).where(runs.c.id == run_id)
+
+
 def commit_ids(project: str, commit: str) -> Ids:
     """The id of the newest run of a commit."""
     wanted = [projects.c.name == project, runs.c.commit == commit]
