@@ -207,6 +207,18 @@ class LastChange(Model):
     commit: Utf8
     subject: Utf8
     measured_at: datetime
+    provisional: bool = False
+    """Whether its budget ended before every line was proven."""
+
+    @classmethod
+    def from_run(cls, run: StoredRun) -> LastChange:
+        """The last change, of its stored run."""
+        return cls(
+            commit=run.commit,
+            subject=run.subject,
+            measured_at=run.measured_at,
+            provisional=run.provisional is not None,
+        )
 
 
 class Ledger(Model):
@@ -247,7 +259,7 @@ class ProjectReport(Counted):
             "project": row.project,
             "branch": row.branch,
             "target": round_down(row.target),
-            "last_change": row.last_change,
+            "last_change": row.last_change and LastChange.from_run(row.last_change),
             "ledger": row.ledger,
         }
         return cls.model_validate(known | _latest(row.latest, row.target))

@@ -244,6 +244,8 @@ def _any_doubt(rows: Sequence[ProjectRow]) -> bool:
 
 def _project_cells(row: ProjectRow, now: datetime) -> list[tuple[str, ...]]:
     change = row.last_change.subject if row.last_change else ""
+    if row.last_change and row.last_change.provisional:
+        change = f"(provisional) {change}"
     target, run = _show_target(row.target), row.latest
     if run is None:
         return [(row.project, "", "", UNKNOWN, target, UNKNOWN, "", NEVER, change)]

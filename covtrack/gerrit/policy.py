@@ -203,3 +203,13 @@ def count_undecided(patch: PatchCoverage, open_: Provisional) -> int:
         for part in patch.uncovered
         for line in open_.undecided.get(part.path, ())
     )
+
+
+def describe_provisional(open_: Provisional) -> str:
+    """A sentence on what is open in a provisional result."""
+    lines = open_.lines_undecided
+    return (
+        f"Provisional: {open_.tests_run} of {count(open_.tests_affected, 'affected test')} ran, "
+        f"{count(lines, 'statement')} {'is' if lines == 1 else 'are'} undecided; the rest is "
+        "queued."
+    )

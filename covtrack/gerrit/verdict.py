@@ -18,7 +18,13 @@ from typing import Any
 from jinja2 import StrictUndefined, TemplateError
 from jinja2.sandbox import SandboxedEnvironment
 
-from covtrack.gerrit.policy import NOT_ITS_DOING, Decision, count, describe_patch
+from covtrack.gerrit.policy import (
+    NOT_ITS_DOING,
+    Decision,
+    count,
+    describe_patch,
+    describe_provisional,
+)
 from covtrack.gerrit.settings import ReviewSettings
 from covtrack.grids import clean, clean_cell
 from covtrack.terminal import format_share
@@ -154,15 +160,9 @@ def compose(
 
 def headline(material: Material) -> str:
     """The first sentence of a provisional verdict and of the one after it, else empty."""
-    open_ = material.result.provisional
-    if open_ is None:
-        return FINAL if material.replaces else ""
-    lines = open_.lines_undecided
-    return (
-        f"Provisional: {open_.tests_run} of {count(open_.tests_affected, 'affected test')} ran, "
-        f"{count(lines, 'statement')} {'is' if lines == 1 else 'are'} undecided; the rest is "
-        "queued."
-    )
+    if material.result.provisional is not None:
+        return describe_provisional(material.result.provisional)
+    return FINAL if material.replaces else ""
 
 
 def render_failure(sentence: str, advice: str, link: str | None, *, rest: bool = False) -> Review:
