@@ -142,6 +142,13 @@ class BudgetTest(TrackingCase):
         self.assertTrue(result.complete)
         self.assertEqual(self.full().measurement, result.measurement)
 
+    def test_what_suffices_within_the_budget_is_final(self) -> None:
+        self.change()
+        result = self.measure(budget=2.7)  # all four take more than 3 s, one far one is enough
+        self.assertIsNone(result.provisional)
+        self.assertEqual((True, 2, 2), (result.complete, result.tests.run, result.tests.spared))
+        self.assertEqual(self.full().measurement, result.measurement)
+
     def test_a_changed_test_runs_however_long_it_takes(self) -> None:
         self.clone.replace("lib/tests/test_far.py", "step(300)", "step(3000)")
         self.change()
