@@ -21,6 +21,7 @@ from venv_builder.progress import Advanced, Event, Listener, Noted, StageEnded, 
 QUICK = 0.05
 MOST_FAULTS = 10
 MOST_RANGES = 10
+LEAST = "at least "  # stands before what the rest of a provisional result can only raise
 TITLES = {
     "checkout": "Checking out",
     "parse": "Parsing",
@@ -133,7 +134,7 @@ def render_result(result: JobResult, target: Fraction) -> None:
         f" ({result.kind.value} of {show(result.branch)})"
     )
     console.out(render_table(_figures(result, target)), end="", highlight=False)
-    print_patch(console, result.patch)
+    print_patch(console, result.patch, LEAST if result.provisional else "")
     tests = result.tests
     console.print(
         f"tests: {tests.run} run ({tests.passed} passed, {tests.failed} failed, "
@@ -197,30 +198,33 @@ def _figures(result: JobResult, target: Fraction) -> Grid:
     titles = ("statements", "covered", "%", "before", "to target")
     columns = (Column(title=""), *(Column(title=title, figures=True) for title in titles))
     total, before = result.measurement.total, result.before
+    least = LEAST if result.provisional else ""
     vendored = result.measurement.vendored
     was = format_share(before.total) if before else "-"
-    rows = [("own code", *_counted(total), was, str(total.to_target(target)))]
+    to_go = f"{'at most ' if least else ''}{total.to_target(target)}"
+    rows = [("own code", *_counted(total, least), was, to_go)]
     if total.branches:
         taken = Counts(statements=total.branches, covered=total.branches_covered)
-        rows.append(("branches", *_counted(taken), "", ""))
+        rows.append(("branches", *_counted(taken, least), "", ""))
     if vendored.statements:
         was = format_share(before.vendored) if before else "-"
-        rows.append(("vendored", *_counted(vendored), was, ""))
+        rows.append(("vendored", *_counted(vendored, least), was, ""))
     return Grid(columns=columns, rows=tuple(rows))
 
 
-def _counted(counts: Counts) -> tuple[str, str, str]:
-    return str(counts.statements), str(counts.covered), format_share(counts)
+def _counted(counts: Counts, least: str) -> tuple[str, str, str]:
+    return str(counts.statements), str(counts.covered), f"{least}{format_share(counts)}"
 
 
-def print_patch(console: Console, patch: PatchCoverage | None) -> None:
+def print_patch(console: Console, patch: PatchCoverage | None, least: str = "") -> None:
     """Print the coverage of a change's own statements, and where it lacks."""
     if patch is None:
         console.print("patch: unknown")
         return
     counts = Counts(statements=patch.statements, covered=patch.covered)
     figures = (
-        f"{counts.covered} of {counts.statements} statements covered, {format_share(counts)}"
+        f"{least}{counts.covered} of {counts.statements} statements covered, "
+        f"{least}{format_share(counts)}"
         if counts.statements
         else "no statements of own code"
     )

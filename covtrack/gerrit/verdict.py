@@ -3,8 +3,7 @@
 A template (Jinja2, sandboxed) gets: `patch`, `project`, `prospect`, `tests`, `remark`, `failed`,
 `wavering`, `ledger` and `link`, each a clean sentence or an empty string; `sentences` of the
 decision and `faults`, lists of such; and the numbers `statements`, `covered` and `patch_set`.
-Whatever the template says, a provisional verdict and the final one after it begin with a sentence
-that tells them apart.
+A provisional verdict and the final one after it begin by telling so, whatever the template says.
 """
 
 from __future__ import annotations
@@ -166,10 +165,7 @@ def headline(material: Material) -> str:
 
 
 def render_failure(sentence: str, advice: str, link: str | None, *, rest: bool = False) -> Review:
-    """The review of a patch set that could not be measured, or only the `rest` of it not.
-
-    It never votes.
-    """
+    """The review of a patch set that, or the `rest` of which, was not measured; it never votes."""
     words = " ".join(part for part in (clean(sentence), clean(advice)) if part)
     what = "Coverage was not measured"
     if rest:
@@ -222,9 +218,11 @@ def describe_project(result: JobResult) -> str:
     if result.before is None:
         return f"{least}{format_share(now)}, {now.covered} of {count(now.statements, 'statement')}"
     before = result.before.total
+    covered = f"{now.covered - before.covered:+d} covered"
+    if result.provisional:  # what was covered before may be so still
+        covered = f"{result.provisional.lines_undecided} undecided"
     return (
-        f"{format_share(before)} → {least}{format_share(now)}, "
-        f"{now.covered - before.covered:+d} covered, "
+        f"{format_share(before)} → {least}{format_share(now)}, {covered}, "
         f"{now.statements - before.statements:+d} in all"
     )
 

@@ -109,6 +109,8 @@ class RenderTest(TestCase):
         shown = rendered(complete=False, provisional=OPEN)
         self.assertIn("provisional: 12 of 840 affected tests ran within the budget of 60 s", shown)
         self.assertIn("300 are still to run (90.5 s by their durations), 3 statements are", shown)
+        self.assertIn("at least 66.66 %", shown)
+        self.assertIn("at most 400", shown)
         self.assertNotIn("incomplete", shown)
 
     def test_branches(self) -> None:
