@@ -201,8 +201,9 @@ def _figures(result: JobResult, target: Fraction) -> Grid:
     least = LEAST if result.provisional else ""
     vendored = result.measurement.vendored
     was = format_share(before.total) if before else "-"
-    to_go = f"{'at most ' if least else ''}{total.to_target(target)}"
-    rows = [("own code", *_counted(total, least), was, to_go)]
+    to_go = total.to_target(target)
+    most = "at most " if least and to_go else ""
+    rows = [("own code", *_counted(total, least), was, f"{most}{to_go}")]
     if total.branches:
         taken = Counts(statements=total.branches, covered=total.branches_covered)
         rows.append(("branches", *_counted(taken, least), "", ""))
@@ -222,6 +223,7 @@ def print_patch(console: Console, patch: PatchCoverage | None, least: str = "") 
         console.print("patch: unknown")
         return
     counts = Counts(statements=patch.statements, covered=patch.covered)
+    least = least if patch.uncovered else ""
     figures = (
         f"{least}{counts.covered} of {counts.statements} statements covered, "
         f"{least}{format_share(counts)}"

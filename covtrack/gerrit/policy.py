@@ -191,7 +191,7 @@ def describe_patch(result: JobResult) -> str:
     if not patch.statements:
         return "no statements of own code"
     figures = f"{format_share(_counts(patch))}, {patch.covered} of {patch.statements} statements"
-    if result.provisional is None:
+    if result.provisional is None or not patch.uncovered:
         return figures
     return f"at least {figures}; {count_undecided(patch, result.provisional)} undecided"
 
