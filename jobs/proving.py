@@ -56,7 +56,7 @@ def run_tests(
         return selection, execution.ran(), None
     proof = Proof(execution, selection, modules)
     chosen = proof.first()
-    begin = narrow(selection, modules, chosen) if chosen != proof.affected else selection
+    begin = proof.narrowed(chosen) if chosen != proof.affected else selection
     results = execution.run(begin)
     wanted: frozenset[str] = frozenset()
     while all(result.finished for result in results):
@@ -252,9 +252,12 @@ class Proof:
 
     def what_ran(self, chosen: frozenset[str]) -> Selection:
         """The selection as if just what ran had been selected; the rest is spared."""
-        narrowed = narrow(self.selection, self.modules, chosen)
+        return replace(self.narrowed(chosen), spared=self.affected - chosen)
+
+    def narrowed(self, chosen: frozenset[str]) -> Selection:
+        """The selection with just the chosen of the known tests, whatever modules they are of."""
         run = self._modules_of(chosen, self.selection.loaded)
-        return replace(narrowed, run=run, spared=self.affected - chosen)
+        return replace(narrow(self.selection, self.modules, chosen), run=run)
 
     def _modules_of(
         self, tests: Collection[str], loaded: Collection[str] = ()
