@@ -150,7 +150,7 @@ def _result(
     spared = sum(bool(record.spared) for record in tests.values())
     is_sound = _is_complete(ran, faults)
     if provisional is not None:
-        spared -= provisional.tests_left
+        spared = max(0, spared - provisional.tests_left)
     deselected = {test for worker in ran.workers for test in worker.deselected} - now - set(tests)
     commit = request.commit
     return JobResult(

@@ -86,7 +86,8 @@ class Proof:
         self.selection = selection if selection.bounds else replace(selection, loaded=names)
         self.bounds = selection.bounds or Bounds(forced=frozenset(), ways={}, doubts=())
         self.affected = find_reached_tests(selection, modules)
-        self.budget = inf if execution.request.budget is None else execution.request.budget
+        budget, select = execution.request.budget, execution.request.select
+        self.budget = inf if budget is None or select is Select.CHANGED else budget
         self.is_cut = False
         self.proven: Bits = {}
         self.earlier = frozenset(t for t, r in execution.known.items() if r.spared)
@@ -160,9 +161,8 @@ class Proof:
         not_run = self._not_run(chosen)
         taken = self._ways(chosen) - frozenset(self._surprised())
         between = self.bounds.between.items()
-        assert self.execution.request.budget is not None
         return Unfinished(
-            budget=self.execution.request.budget,
+            budget=self.budget,
             tests_affected=len(self.affected),
             tests_run=len(self.affected & chosen),
             left={test: self.candidates[test] for test in wanted},

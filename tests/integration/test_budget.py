@@ -168,6 +168,8 @@ class BudgetTest(TrackingCase):
 
     def test_each_affected_test_where_they_all_are_to_run(self) -> None:
         self.change()
+        whole = self.measure(select=Select.CHANGED)
+        self.assertEqual((True, None, 0), (whole.complete, whole.provisional, whole.tests.run))
         result = self.measure(select=Select.AFFECTED_ALL)
         self.assertEqual({"test_one", "test_two"}, self.ran(result))
         told = self.open_of(result)
