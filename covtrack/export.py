@@ -46,9 +46,7 @@ def export_snapshot(
         )
     if run.provisional:
         lines = run.provisional.lines_undecided
-        sentence = (
-            f"The figures are provisional: {lines} statements shown as missing are undecided."
-        )
+        sentence = f"The figures are provisional: of the missing statements {lines} are undecided."
         tracker.listener(Noted(sentence=sentence))
     try:
         output = output.resolve()
