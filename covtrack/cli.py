@@ -8,10 +8,11 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import inf
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING
@@ -28,9 +29,8 @@ from covtrack.settings import (
     settings_of_clone,
     write_template,
 )
-from covtrack.store.values import ProjectRow
 from jobs.clone import clone_root
-from jobs.project import ProjectSettings
+from jobs.project import ProjectSettings, parse_duration
 from jobs.results import Select
 from venv_builder.errors import CovtrackError, InfrastructureError, UsageError
 
@@ -77,6 +77,16 @@ class Chosen:
             yield Tracker(self.settings, database, listener)
 
 
+def parse_budget(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> float | None:
+    """Seconds; infinite for "none"."""
+    seconds = inf if value == "none" else parse_duration(value)
+    if value is not None and not (isinstance(seconds, float) and seconds > 0):
+        raise click.BadParameter('must be a time such as "60 s", or "none"')
+    return None if value is None else float(seconds)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="covtrack")
 @click.option(
@@ -109,6 +119,13 @@ def cli(context: click.Context, config: Path | None) -> None:
     help="affected: the tests that the change reaches; changed: those of changed test files; "
     "all: a full run.",
 )
+@click.option(
+    "--budget",
+    callback=parse_budget,
+    metavar="SECONDS",
+    help='Of a change, run tests of so long ("60 s") and mark the figures; "none": run all that '
+    "it asks for. Default: the project's budget.",
+)
 @click.option("--format", "style", type=click.Choice(["text", "json"]), default="text")
 @click.pass_obj
 def run(
@@ -117,6 +134,7 @@ def run(
     rev: str | None,
     base: str | None,
     select: str | None,
+    budget: float | None,
     style: str,
 ) -> None:
     """Measure one commit: run what its change asks for, carry the rest from the baseline."""
@@ -130,6 +148,7 @@ def run(
         revision="HEAD" if rev is None and in_clone else rev,
         base=base,
         select=Select(select) if select else None,
+        budget=(budget or settings.budget) if budget != inf else None,
     )
     with chosen.tracking() as tracker:
         result = tracker.run(settings, order)
@@ -137,7 +156,7 @@ def run(
         click.echo(to_json(RunReport.from_result(result)))
     else:
         render_result(result, settings.share)
-    if not result.complete:
+    if not (result.complete or result.provisional):
         sys.exit(InfrastructureError.exit_status)
 
 
@@ -152,7 +171,7 @@ def run(
 @click.pass_obj
 def report(chosen: Chosen, project: str | None, style: str) -> None:
     """Show every project's coverage and its way to target; or one project's files."""
-    from covtrack.reporting import Format, render_files, render_projects
+    from covtrack.reporting import Format, render_files, render_projects, with_unmeasured
     from covtrack.store.database import Database
     from covtrack.terminal import stdout_width
 
@@ -171,25 +190,6 @@ def report(chosen: Chosen, project: str | None, style: str) -> None:
         )
     files = database.files_of(row.latest.run_id)
     click.echo(render_files(row, files, Format(style), width=width, color=color), nl=False)
-
-
-def with_unmeasured(
-    rows: Sequence[ProjectRow], projects: Iterable[ProjectSettings]
-) -> tuple[ProjectRow, ...]:
-    """The stored rows, and an empty one for each configured project that has none yet."""
-    known = {row.project for row in rows}
-    new = (
-        ProjectRow(
-            project=project.name,
-            branch=project.branch or "",
-            target=project.share,
-            latest=None,
-            last_change=None,
-        )
-        for project in projects
-        if project.name not in known
-    )
-    return tuple(sorted((*rows, *new), key=lambda row: row.project))
 
 
 @cli.command()

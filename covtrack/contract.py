@@ -13,21 +13,19 @@ from fractions import Fraction
 from math import floor
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    TypeAdapter,
-    model_serializer,
-)
-from pydantic.json_schema import SkipJsonSchema
+from pydantic import BaseModel, Field, TypeAdapter
 
+from covtrack.contract_types import (
+    Counted,
+    Model,
+    Number,
+    OptionalNumber,
+    Percent,
+    Seconds,
+    Utf8,
+)
 from covtrack.store.values import ProjectRow, StoredRun
 from jobs.results import Before, Counts, FaultKind, FileMeasure, JobResult, Kind, Select
-
-BRANCH_KEYS = ("branches", "branches_covered")
 
 
 def round_down(share: Fraction) -> float:
@@ -40,49 +38,7 @@ def percent_of(counts: Counts) -> float | None:
     return None if counts.share is None else round_down(counts.share)
 
 
-def _to_utf8(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode("utf-8")
-    return value
-
-
-def _drop_default(schema: dict[str, Any]) -> None:
-    schema.pop("default", None)
-
-
-Utf8 = Annotated[str, BeforeValidator(_to_utf8)]
-Number = Annotated[int, Field(ge=0)]
-OptionalNumber = Annotated[
-    Number | SkipJsonSchema[None], Field(default=None, json_schema_extra=_drop_default)
-]
-Percent = Annotated[float, Field(ge=0, le=100)]
-Seconds = Annotated[float, Field(ge=0)]
-
-
-def _allow_later_keys(schema: dict[str, Any]) -> None:
-    schema.pop("additionalProperties", None)
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        from_attributes=True,
-        use_attribute_docstrings=True,
-        json_schema_extra=_allow_later_keys,
-    )
-
-
-class _Counted(_Model):
-    """Base of models whose branch counts stand beside only where branches were measured."""
-
-    @model_serializer(mode="wrap")
-    def _leave_out_branches(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        shown: dict[str, Any] = handler(self)
-        return {k: v for k, v in shown.items() if v is not None or k not in BRANCH_KEYS}
-
-
-class Totals(_Counted):
+class Totals(Counted):
     """Counts of many files."""
 
     statements: Number
@@ -92,7 +48,7 @@ class Totals(_Counted):
     branches_covered: OptionalNumber = None
 
 
-class FileLines(_Counted):
+class FileLines(Counted):
     """One file of a run; `missing` are the first lines of statements that did not run."""
 
     vendored: bool
@@ -103,7 +59,7 @@ class FileLines(_Counted):
     missing: tuple[int, ...]
 
 
-class Tests(_Model):
+class Tests(Model):
     """How many tests ran now, by outcome, were carried from a base, spared, or left out."""
 
     __test__ = False
@@ -117,14 +73,14 @@ class Tests(_Model):
     spared: Number = 0
 
 
-class BaseTotals(_Model):
+class BaseTotals(Model):
     """The base's counts, own and vendored."""
 
     total: Totals
     vendored: Totals
 
 
-class FaultReport(_Model):
+class FaultReport(Model):
     """Something that went wrong: one sentence that names it, one that names the way out."""
 
     kind: FaultKind
@@ -133,7 +89,7 @@ class FaultReport(_Model):
     advice: Utf8
 
 
-class UncoveredLines(_Model):
+class UncoveredLines(Model):
     """Lines first..last: statements of a patch that did not run, all of one function."""
 
     path: Utf8
@@ -143,7 +99,7 @@ class UncoveredLines(_Model):
     """The test that ran the closest line of the same function, else file; null is unknown."""
 
 
-class PatchReport(_Model):
+class PatchReport(Model):
     """The own statements that the commit adds to its first parent or modifies in it."""
 
     parent: Utf8
@@ -152,7 +108,32 @@ class PatchReport(_Model):
     uncovered: tuple[UncoveredLines, ...]
 
 
-class RunReport(_Model):
+class ProvisionalReport(Model):
+    """What is open in a run whose budget ended before every line was proven.
+
+    All that counts as covered was executed.
+    """
+
+    budget: Seconds
+    """Seconds of tests that were to run, by their recorded durations."""
+    tests_affected: Number
+    """Known tests that the change reaches."""
+    tests_run: Number
+    """Those of them that ran."""
+    tests_left: Number
+    """Those that are still to run, by what is known now."""
+    seconds_left: Seconds
+    """Their recorded durations, summed up."""
+    ways_left: Number
+    """Ways through the change that no test took yet; while there are any, a test that is left may
+    run any statement that is missing."""
+    lines_undecided: Number
+    """Statements of own code that are missing now and hang on tests that did not run."""
+    undecided: dict[Utf8, tuple[int, ...]]
+    """Their first lines, by path."""
+
+
+class RunReport(Model):
     """What `covtrack run --format json` prints: one object."""
 
     version: Literal[1]
@@ -165,7 +146,9 @@ class RunReport(_Model):
     select: Select
     kind: Kind
     complete: bool
-    """False where the figure rests on failed imports, a crash or a timeout."""
+    """False where the figure rests on failed imports, a crash or a timeout, or is provisional."""
+    provisional: ProvisionalReport | None = None
+    """Set where the budget ended before every line was proven: the figures are not final."""
     tests: Tests
     total: Totals
     """The project's own code."""
@@ -200,6 +183,7 @@ class RunReport(_Model):
                 "select": result.select,
                 "kind": result.kind,
                 "complete": result.complete,
+                "provisional": result.provisional,
                 "tests": result.tests,
                 "total": _totals(measured.total, branches),
                 "vendored": _totals(measured.vendored, branches),
@@ -217,15 +201,27 @@ class RunReport(_Model):
         )
 
 
-class LastChange(_Model):
+class LastChange(Model):
     """The change that was measured last."""
 
     commit: Utf8
     subject: Utf8
     measured_at: datetime
+    provisional: bool = False
+    """Whether its budget ended before every line was proven."""
+
+    @classmethod
+    def from_run(cls, run: StoredRun) -> LastChange:
+        """The last change, of its stored run."""
+        return cls(
+            commit=run.commit,
+            subject=run.subject,
+            measured_at=run.measured_at,
+            provisional=run.provisional is not None,
+        )
 
 
-class Ledger(_Model):
+class Ledger(Model):
     """Results held against full runs; `unsteady` differ only where full runs do themselves."""
 
     verified: Number
@@ -234,7 +230,7 @@ class Ledger(_Model):
     last: datetime
 
 
-class ProjectReport(_Counted):
+class ProjectReport(Counted):
     """A project's row in `covtrack report --format json`; null is unknown, never zero."""
 
     project: Utf8
@@ -263,13 +259,13 @@ class ProjectReport(_Counted):
             "project": row.project,
             "branch": row.branch,
             "target": round_down(row.target),
-            "last_change": row.last_change,
+            "last_change": row.last_change and LastChange.from_run(row.last_change),
             "ledger": row.ledger,
         }
         return cls.model_validate(known | _latest(row.latest, row.target))
 
 
-class FileReport(_Counted):
+class FileReport(Counted):
     """One file in `covtrack report PROJECT --format json`."""
 
     path: Utf8
@@ -283,7 +279,7 @@ class FileReport(_Counted):
     missing: tuple[int, ...]
 
 
-class FilesReport(_Model):
+class FilesReport(Model):
     """What `covtrack report PROJECT --format json` prints; most missing statements first."""
 
     project: ProjectReport

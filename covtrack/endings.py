@@ -1,6 +1,7 @@
 """How an attempt at a job ends: measured, tried again later, or given up; for all executors.
 
-What it may cost in time is here too.
+After a provisional result the rest is queued in the same transaction. What an attempt may cost in
+time is here too.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import Connection
 
 from covtrack.settings import TrackedProject
-from covtrack.store import queueing
+from covtrack.store import queueing, reading
 from covtrack.store.database import Database
-from covtrack.store.queued import Job, JobKind, JobState, VerdictState
+from covtrack.store.queued import OF_CHANGE, Job, JobKind, JobState, NewJob, VerdictState
 from venv_builder.errors import InfrastructureError, UsageError
 
 MOST_ATTEMPTS = 3
@@ -47,7 +48,8 @@ def end_job(
 ) -> bool:
     """Note how an attempt ended, and say it; False where the job is not running any more.
 
-    A fault of infrastructure is tried again a few times. `also` writes in the same transaction.
+    A fault of infrastructure is tried again a few times. `also` writes in the same transaction, in
+    which the rest of a change is queued too, where its result is provisional.
     """
     now = datetime.now(UTC)
     status = ending.status
@@ -59,17 +61,16 @@ def end_job(
         values: dict[str, object] = {"state": JobState.QUEUED.value, "not_before": later}
     else:
         state = JobState.DONE if measured else JobState.FAILED
-        change = job.kind is JobKind.CHANGE
-        values = {
-            "state": state.value,
-            "ended_at": now,
-            "verdict": VerdictState.PENDING.value if change else None,
-        }
+        due = VerdictState.PENDING.value if job.kind in OF_CHANGE else None
+        values = {"state": state.value, "ended_at": now, "verdict": due}
     values["error"] = "" if measured else ending.words[:2000]
 
     def write(connection: Connection) -> bool:
         also(connection)
-        return queueing.move_job(connection, job.job_id, JobState.RUNNING, values)
+        moved = queueing.move_job(connection, job.job_id, JobState.RUNNING, values)
+        if moved and measured and job.kind is JobKind.CHANGE:
+            put_rest(connection, job.job_id, now)
+        return moved
 
     moved = database.write(write)
     if moved and measured and job.started_at:
@@ -81,8 +82,32 @@ def end_job(
     return moved
 
 
+def put_rest(connection: Connection, job_id: int, now: datetime) -> None:
+    """Queue the rest of the job's change, unless its result is final."""
+    job = queueing.read_job(connection, job_id)
+    if job is None or job.run_id is None:
+        return
+    runs = reading.read_runs(connection, reading.one_id(job.run_id))
+    if not any(run.provisional for run in runs):
+        return
+    rest = NewJob(
+        server=job.server,
+        project=job.project,
+        kind=JobKind.REST,
+        branch=job.branch,
+        reason=job.reason,
+        change=job.change,
+        patch_set=job.patch_set,
+        commit=job.commit,
+        ref=job.ref,
+    )
+    queueing.put_job(connection, rest, now)
+
+
 def describe(job: Job) -> str:
     """What a job measures, for the log."""
+    if job.kind is JobKind.REST:
+        return f"the rest of {job.project} change {job.change},{job.patch_set}"
     if job.kind is JobKind.ADVANCE:
         return f"{job.project} {job.branch}"
     if job.kind is JobKind.VERIFY:

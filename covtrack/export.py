@@ -18,6 +18,7 @@ from jobs.exporting import Exported, write_report
 from jobs.project import ProjectSettings
 from jobs.snapshot import file_digest
 from venv_builder.errors import DataError, UsageError
+from venv_builder.progress import Noted
 
 REPORT_FILE = re.compile(r"^(z_[0-9a-f]{16}_.*\.html|(coverage_html|style|favicon|keybd).*)$")
 
@@ -43,6 +44,10 @@ def export_snapshot(
             f"The snapshot of {run.commit[:10]} is gone or damaged.",
             advice=f"Measure it anew: covtrack run {project.name} --rev {run.commit[:10]}",
         )
+    if run.provisional:
+        lines = run.provisional.lines_undecided
+        sentence = f"The figures are provisional: of the missing statements {lines} are undecided."
+        tracker.listener(Noted(sentence=sentence))
     try:
         output = output.resolve()
         _check_output(output, style)

@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 
 from covtrack.settings import Settings, TrackedProject
 from covtrack.store import building, queueing, writing
-from covtrack.store.queued import Build, BuildState, JobKind
+from covtrack.store.queued import OF_CHANGE, Build, BuildState
 from covtrack.tracking import Tracker
 from covtrack.working import prospective_gain
 from jobs.bundle import read_bundle
@@ -170,7 +170,7 @@ def note_gain(tracker: Tracker, project: TrackedProject, job_id: int) -> None:
     """Work out the prospective coverage of a change whose run is stored, once."""
     database = tracker.database
     job = database.read(lambda connection: queueing.read_job(connection, job_id))
-    if job is None or job.kind is not JobKind.CHANGE or job.gain is not None:
+    if job is None or job.kind not in OF_CHANGE or job.gain is not None:
         return
     run = database.find_run(job.project, job.commit)
     if run is None or not run.complete:

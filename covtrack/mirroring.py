@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from covtrack.settings import Settings, TrackedProject
 from covtrack.store import queueing
 from covtrack.store.database import Database
-from covtrack.store.queued import Job, JobKind, JobState, VerdictState
+from covtrack.store.queued import OF_CHANGE, Job, JobKind, JobState, VerdictState
 from covtrack.tracking import Tracker
 from venv_builder.errors import CovtrackError, UsageError
 
@@ -69,7 +69,7 @@ class Mirrorer:
         return self._queue(project, job) if held else self._wait(job, sentence, forever=forever)
 
     def _fetch_refs(self, project: TrackedProject, jobs: Sequence[Job]) -> None:
-        refs = sorted({job.ref for job in jobs if job.kind is JobKind.CHANGE})
+        refs = sorted({job.ref for job in jobs if job.kind in OF_CHANGE})
         self.tracker.mirror(project.name).fetch(project.git, refs)
 
     def _queue(self, project: TrackedProject, job: Job) -> int:
@@ -94,7 +94,7 @@ class Mirrorer:
 
     def _give_up(self, job: Job, sentence: str) -> int:
         self._waits.pop(job.job_id, None)
-        verdict = VerdictState.PENDING.value if job.kind is JobKind.CHANGE else None
+        verdict = VerdictState.PENDING.value if job.kind in OF_CHANGE else None
         ended = {"state": JobState.FAILED.value, "ended_at": datetime.now(UTC)}
         self._move(job, ended | {"error": sentence[:2000], "verdict": verdict})
         return 0

@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from covtrack.contract import Number, Percent, Utf8, percent_of, round_down
+from covtrack.contract import percent_of, round_down
+from covtrack.contract_types import Number, Percent, Utf8
 from covtrack.store.values import StoredRun
 from jobs.results import Counts, UncoveredRange
 from jobs.untested import Untested, weigh

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from covtrack.settings import TrackedProject
 from covtrack.store import building
-from covtrack.store.queued import Job, JobKind, NewBuild
+from covtrack.store.queued import OF_CHANGE, Job, JobKind, NewBuild
 from covtrack.tracking import Order, Target, Tracker
 from jobs.order import OrderedBase, OrderedCommit, StepOrder
 from jobs.project import ProjectSettings
@@ -80,8 +80,10 @@ def make_order(
     project = project.model_copy(update={"branch": job.branch})
     with tracker.locked(project.name):
         mirror = tracker.mirror(project.name)
-        revision = job.commit if job.kind is JobKind.CHANGE else None
-        target = tracker.resolve(project, mirror, Order(revision=revision, fetch=False))
+        revision = job.commit if job.kind in OF_CHANGE else None
+        budget = project.budget if job.kind is JobKind.CHANGE else None
+        asked = Order(revision=revision, fetch=False, budget=budget)
+        target = tracker.resolve(project, mirror, asked)
         tracker.database.save_project(project.name, target.branch, project.share)
         nearest = tracker.find_base(project, mirror, target)
         commits = _commits(job, mirror, target, nearest)
@@ -96,8 +98,9 @@ def make_order(
             run_id=run_id,
             settings=settings_for_agents(project),
             branch=target.branch,
-            refs=(job.ref,) if job.kind is JobKind.CHANGE and job.ref else (),
+            refs=(job.ref,) if job.kind in OF_CHANGE and job.ref else (),
             commits=tuple(commits),
+            budget=target.budget,
             base=None if base is None else ordered_base(mirror, base, first.sha),
         )
 
@@ -119,13 +122,8 @@ def _commits(
 
 def _target_of(target: Target, mirror: Mirror, first: OrderedCommit) -> Target:
     commit = mirror.commit(first.sha)
-    return Target(
-        commit=commit,
-        branch=target.branch,
-        tip=target.tip,
-        kind=first.kind,
-        base_from=commit.sha,
-        select=first.select,
+    return replace(
+        target, commit=commit, kind=first.kind, base_from=commit.sha, select=first.select
     )
 
 

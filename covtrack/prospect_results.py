@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from covtrack.contract import Number, PatchReport, Percent, Utf8, percent_of
+from covtrack.contract import PatchReport, percent_of
+from covtrack.contract_types import Number, Percent, Utf8
 from covtrack.replay_results import Explained
 from jobs.landing import State
 from jobs.results import Counts

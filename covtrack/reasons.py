@@ -30,6 +30,11 @@ def explain_test(tracker: Tracker, project: str, test: str, revision: str | None
     at = f"{run.commit[:10]} {run.subject}"
     if record.executed == run.commit:
         return f"{record.test}\n  ran for {at}\n  because {record.reason}"
+    if run.provisional and record.spared == run.commit:
+        return (
+            f"{record.test}\n  did not run for {at} before its budget ended,\n"
+            f"  though {record.spared_for}"
+        )
     if record.spared:
         return (
             f"{record.test}\n  was spared for {record.spared[:10]} though {record.spared_for}:\n"

@@ -34,4 +34,5 @@ def recall_result(database: Database, run: StoredRun, state: Path) -> JobResult:
         seconds=run.seconds,
         cpu_seconds=run.cpu_seconds,
         patch=run.patch,
+        provisional=run.provisional,
     )

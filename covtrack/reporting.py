@@ -23,6 +23,7 @@ from covtrack.grids import (
     render_table,
 )
 from covtrack.store.values import LedgerCount, ProjectRow
+from jobs.project import ProjectSettings
 from jobs.results import Counts, FileMeasure, add_up
 
 UNKNOWN = "unknown"
@@ -75,6 +76,25 @@ class Format(StrEnum):
     JSON = "json"
     CSV = "csv"
     MARKDOWN = "markdown"
+
+
+def with_unmeasured(
+    rows: Sequence[ProjectRow], projects: Iterable[ProjectSettings]
+) -> tuple[ProjectRow, ...]:
+    """The stored rows, and an empty one for each configured project that has none yet."""
+    known = {row.project for row in rows}
+    new = (
+        ProjectRow(
+            project=project.name,
+            branch=project.branch or "",
+            target=project.share,
+            latest=None,
+            last_change=None,
+        )
+        for project in projects
+        if project.name not in known
+    )
+    return tuple(sorted((*rows, *new), key=lambda row: row.project))
 
 
 def render_projects(
@@ -224,6 +244,8 @@ def _any_doubt(rows: Sequence[ProjectRow]) -> bool:
 
 def _project_cells(row: ProjectRow, now: datetime) -> list[tuple[str, ...]]:
     change = row.last_change.subject if row.last_change else ""
+    if row.last_change and row.last_change.provisional:
+        change = f"(provisional) {change}"
     target, run = _show_target(row.target), row.latest
     if run is None:
         return [(row.project, "", "", UNKNOWN, target, UNKNOWN, "", NEVER, change)]

@@ -74,6 +74,8 @@ TEMPLATE = """\
 #                          # test files; "all": a full run each time
 # workers = 8              # test processes side by side; default: one per core
 # timeout = "1 h"          # for all tests of one job
+# budget = "5 min"         # of tests, by their durations; a change that asks for more gets a
+#                          # provisional verdict first. Default: no budget (docs/budget.rst)
 # memory = "8 GiB"         # address space of one test process
 # ledger = "0"             # such as "1/20": the share of jobs that `covtrack serve` holds against
 #                          # a full run when nothing else waits

@@ -126,7 +126,7 @@ def step(
         results = step_of_tracker(agent, run)
     else:
         results = step_alone(agent, options)
-    if not results[-1].complete:
+    if not (results[-1].complete or results[-1].provisional):
         context.exit(InfrastructureError.exit_status)
 
 

@@ -15,12 +15,13 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from covtrack.grids import Column, Grid, clean, render_table
-from jobs.results import Counts, JobResult, PatchCoverage, UncoveredRange
+from jobs.results import Counts, JobResult, PatchCoverage, Provisional, UncoveredRange
 from venv_builder.progress import Advanced, Event, Listener, Noted, StageEnded, StageStarted
 
 QUICK = 0.05
 MOST_FAULTS = 10
 MOST_RANGES = 10
+LEAST = "at least "  # stands before what the rest of a provisional result can only raise
 TITLES = {
     "checkout": "Checking out",
     "parse": "Parsing",
@@ -133,12 +134,12 @@ def render_result(result: JobResult, target: Fraction) -> None:
         f" ({result.kind.value} of {show(result.branch)})"
     )
     console.out(render_table(_figures(result, target)), end="", highlight=False)
-    print_patch(console, result.patch)
+    print_patch(console, result.patch, LEAST if result.provisional else "")
     tests = result.tests
     console.print(
         f"tests: {tests.run} run ({tests.passed} passed, {tests.failed} failed, "
         f"{tests.skipped} skipped), {tests.carried} carried"
-        + (f", {tests.spared} spared: others prove their lines" if tests.spared else "")
+        + _spared(result)
         + "".join(
             f"\n  {count} carried from {commit[:10]}"
             for commit, count in sorted(result.carried.items(), key=lambda item: -item[1])[:5]
@@ -149,11 +150,38 @@ def render_result(result: JobResult, target: Fraction) -> None:
         console.print(f"  {show(fault.advice)}")
     if len(result.faults) > MOST_FAULTS:
         console.print(f"... and {len(result.faults) - MOST_FAULTS} more faults (--format json).")
-    if not result.complete:
+    if result.provisional is not None:
+        print_provisional(console, result.provisional)
+    elif not result.complete:
         console.print("[red]incomplete:[/] the figure rests on tests that did not all run; it is")
         console.print("  no baseline.")
     spent = ", ".join(f"{stage} {secs:.1f}" for stage, secs in result.seconds.items())
     console.print(f"seconds: {spent}; CPU {result.cpu_seconds:.1f}")
+
+
+def _spared(result: JobResult) -> str:
+    spared = result.tests.spared
+    if not spared:
+        return ""
+    if result.provisional is not None:
+        return f", {spared} spared as far as is known now"
+    return f", {spared} spared: others prove their lines"
+
+
+def print_provisional(console: Console, open_: Provisional) -> None:
+    """Print what is open in a result whose budget ended, and what its figures then mean."""
+    console.print(
+        f"[red]provisional:[/] {open_.tests_run} of {open_.tests_affected} affected tests ran "
+        f"within the budget of {open_.budget:g} s;"
+    )
+    console.print(
+        f"  {open_.tests_left} are still to run ({open_.seconds_left:.1f} s by their durations), "
+        f"{open_.lines_undecided} statements are undecided"
+    )
+    console.print(
+        "  and not among the covered ones. These figures are no baseline; all that is to run: "
+        "--budget none"
+    )
 
 
 def render_line(result: JobResult) -> str:
@@ -170,30 +198,35 @@ def _figures(result: JobResult, target: Fraction) -> Grid:
     titles = ("statements", "covered", "%", "before", "to target")
     columns = (Column(title=""), *(Column(title=title, figures=True) for title in titles))
     total, before = result.measurement.total, result.before
+    least = LEAST if result.provisional else ""
     vendored = result.measurement.vendored
     was = format_share(before.total) if before else "-"
-    rows = [("own code", *_counted(total), was, str(total.to_target(target)))]
+    to_go = total.to_target(target)
+    most = "at most " if least and to_go else ""
+    rows = [("own code", *_counted(total, least), was, f"{most}{to_go}")]
     if total.branches:
         taken = Counts(statements=total.branches, covered=total.branches_covered)
-        rows.append(("branches", *_counted(taken), "", ""))
+        rows.append(("branches", *_counted(taken, least), "", ""))
     if vendored.statements:
         was = format_share(before.vendored) if before else "-"
-        rows.append(("vendored", *_counted(vendored), was, ""))
+        rows.append(("vendored", *_counted(vendored, least), was, ""))
     return Grid(columns=columns, rows=tuple(rows))
 
 
-def _counted(counts: Counts) -> tuple[str, str, str]:
-    return str(counts.statements), str(counts.covered), format_share(counts)
+def _counted(counts: Counts, least: str) -> tuple[str, str, str]:
+    return str(counts.statements), str(counts.covered), f"{least}{format_share(counts)}"
 
 
-def print_patch(console: Console, patch: PatchCoverage | None) -> None:
+def print_patch(console: Console, patch: PatchCoverage | None, least: str = "") -> None:
     """Print the coverage of a change's own statements, and where it lacks."""
     if patch is None:
         console.print("patch: unknown")
         return
     counts = Counts(statements=patch.statements, covered=patch.covered)
+    least = least if patch.uncovered else ""
     figures = (
-        f"{counts.covered} of {counts.statements} statements covered, {format_share(counts)}"
+        f"{least}{counts.covered} of {counts.statements} statements covered, "
+        f"{least}{format_share(counts)}"
         if counts.statements
         else "no statements of own code"
     )

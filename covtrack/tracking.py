@@ -35,13 +35,15 @@ from venv_builder.progress import Listener, Noted
 class Order:
     """What a user asks of one run; revisions are as typed, None for the default.
 
-    Without `fetch` the mirror is taken as it is: its server may be away.
+    Without `fetch` the mirror is taken as it is: its server may be away. `budget` is that of a
+    change (jobs.request.Request); a merged commit has none.
     """
 
     revision: str | None = None
     base: str | None = None
     select: Select | None = None
     fetch: bool = True
+    budget: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +56,7 @@ class Target:
     kind: Kind
     base_from: str
     select: Select
+    budget: float | None = None
 
 
 class Tracker:
@@ -159,6 +162,7 @@ class Tracker:
             kind=Kind.BASELINE if merged else Kind.CHANGE,
             base_from=sha if order.base is None else mirror.resolve(order.base),
             select=order.select or project.select,
+            budget=None if merged else order.budget,
         )
 
     @staticmethod
@@ -290,6 +294,7 @@ class Tracker:
             environments=self.environments,
             beside=self.other_needs(project.name),
             notes=notes,
+            budget=target.budget,
         )
         finished = run_job(request, snapshot, self.listener)
         snapshot.chmod(0o444)

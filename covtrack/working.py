@@ -17,7 +17,7 @@ from covtrack.prospect import Prospector
 from covtrack.settings import TrackedProject
 from covtrack.store import inbox, queueing
 from covtrack.store.database import Database
-from covtrack.store.queued import Job, JobKind, NewJob
+from covtrack.store.queued import OF_CHANGE, Job, JobKind, NewJob
 from covtrack.tracking import Order, Tracker
 from jobs.results import JobResult
 from venv_builder.errors import CovtrackError, UsageError
@@ -49,7 +49,9 @@ def put(database: Database, job_id: int, values: Mapping[str, Any]) -> None:
 
 
 def work(tracker: Tracker, database: Database, job_id: int) -> bool:
-    """Measure what the job names and note it in its row; whether the figure is complete.
+    """Measure what the job names and note it in its row; whether that went as it should.
+
+    An incomplete figure did not, unless the budget ended: the rest then comes as another job.
 
     Raises UsageError for an unknown job, CovtrackError for what went wrong (noted too).
     """
@@ -69,18 +71,19 @@ def work(tracker: Tracker, database: Database, job_id: int) -> bool:
         return True
     run = database.find_run(job.project, result.commit)
     values: dict[str, Any] = {"run_id": run.run_id if run else None, "progress": ""}
-    if job.kind is JobKind.CHANGE and result.complete:
+    if job.kind in OF_CHANGE and result.complete:
         values["gain"] = prospective_gain(tracker, database, project, job)
     put(database, job_id, values)
-    return result.complete
+    return result.complete or result.provisional is not None
 
 
 def _measure(tracker: Tracker, project: TrackedProject, job: Job) -> JobResult | None:
     if job.kind is JobKind.VERIFY:
         verify_run(tracker, project, job.commit)
         return None
-    if job.kind is JobKind.CHANGE:
-        result = tracker.run(project, Order(revision=job.commit, fetch=False))
+    if job.kind in OF_CHANGE:
+        budget = project.budget if job.kind is JobKind.CHANGE else None
+        result = tracker.run(project, Order(revision=job.commit, fetch=False, budget=budget))
         queue_samples(tracker.database, project, job, [result])
         return result
     results = tracker.advance(project, lambda result: None, fetch=False)
@@ -109,6 +112,12 @@ def queue_samples(
     return sum(job_id is not None for job_id in ids)
 
 
+def _has_final(database: Database, project: str, commit: str) -> bool:
+    """Whether a commit is measured, and not just within a budget."""
+    run = database.find_run(project, commit)
+    return run is not None and run.provisional is None
+
+
 def prospective_gain(
     tracker: Tracker, database: Database, project: TrackedProject, job: Job
 ) -> dict[str, Any] | None:
@@ -124,7 +133,7 @@ def prospective_gain(
     measured = [
         change.commit
         for change in found
-        if change.commit == job.commit or database.find_run(project.name, change.commit)
+        if change.commit == job.commit or _has_final(database, project.name, change.commit)
     ]
     others = [commit for commit in measured if commit != job.commit][-(MOST_OPEN - 1) :]
     try:

@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from jobs.order import RunId, Sha, Sha256, StepOrder, explain
 from jobs.project import Name
-from jobs.results import JobResult
+from jobs.results import JobResult, Kind
 from jobs.snapshot import file_digest
 from venv_builder.errors import DataError, RefusedError
 
@@ -295,3 +295,5 @@ def check_ordered(path: Path, manifest: Manifest, order: StepOrder) -> None:
             refuse(path, f"the result of {one.sha[:10]} is of another project, branch or commit")
         if (said.kind, said.select) != (one.kind, one.select):
             refuse(path, f"the result of {one.sha[:10]} is of another kind than ordered")
+        if said.provisional and (order.budget is None or one.kind is not Kind.CHANGE):
+            refuse(path, f"the result of {one.sha[:10]} is provisional, and had no budget")

@@ -137,6 +137,7 @@ def _find_dropped(
         imports=selection.imports | moved,
         reached=selection.reached,
     )
+    dropped |= selection.pending
     if not (dropped or selection.imports or moved):
         return dropped
     left = _no_longer_imported(base, ground, fresh, dropped)

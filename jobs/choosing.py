@@ -60,17 +60,19 @@ def choose_tests(
             if question.why_unbounded:
                 note = f"{question.why_unbounded} All tests are affected."
                 selection = replace(selection, notes=(note,))
-            if request.select is Select.AFFECTED and is_worth_sparing(selection, known):
+            if is_to_bound(request, selection, known):
                 selection = replace(selection, bounds=question.bounds(selection))
             return selection
     changed = request.mirror.changed_names(request.base.commit, request.commit.sha)
     return select_changed(ground.modules, changed, measured, reached.imports)
 
 
-def is_worth_sparing(selection: Selection, known: Mapping[str, TestRecord]) -> bool:
-    """Whether the affected tests took long enough that to choose among them can pay."""
-    chosen = (known[test].seconds for test in selection.reasons if test in known)
-    return sum(chosen) > WORTH_SPARING
+def is_to_bound(request: Request, selection: Selection, known: Mapping[str, TestRecord]) -> bool:
+    """Whether the affected tests took long enough to choose among them, or longer than may be."""
+    seconds = sum(known[test].seconds for test in selection.reasons if test in known)
+    if request.budget is not None and seconds > request.budget:
+        return True
+    return request.select is Select.AFFECTED and seconds > WORTH_SPARING
 
 
 def _why_all(base: Base, ground: Ground, counting: Collection[str]) -> str | None:

@@ -28,10 +28,17 @@ from jobs.results import (
     JobResult,
     Measurement,
     PatchCoverage,
+    Provisional,
     count_outcomes,
 )
 from jobs.selection import Selection
-from jobs.snapshot import TestRecord, count_proofs, read_executed, read_tests
+from jobs.snapshot import (
+    TestRecord,
+    count_proofs,
+    read_contexts,
+    read_executed,
+    read_tests,
+)
 from jobs.suite import TestModule
 from jobs.vendored import CONF, make_matcher, parse_common_conf
 from venv_builder import Need
@@ -69,7 +76,7 @@ def run_job(request: Request, target: Path, listener: Listener) -> Finished:
             listener(Noted(sentence=note))
         with stages.stage("run", _what_runs(selection, ground.modules)):
             execution = Execution(request, ground, known, parsed, listener)
-            selection, ran = run_tests(execution, selection)
+            selection, ran, left = run_tests(execution, selection)
         with stages.stage("faults"):
             faults = find_faults(request, ground, ran, known, listener)
         with stages.stage("merge"):
@@ -78,6 +85,7 @@ def run_job(request: Request, target: Path, listener: Listener) -> Finished:
         with stages.stage("measure"):
             measurement = measure_snapshot(request, parsed, target)
             patch = measure_patch(request, ground.diff, ran.parsed.files, measurement, target)
+            provisional = left.tell(measurement, read_contexts(target)) if left else None
         if isinstance(patch, str):
             listener(Noted(sentence=patch))
             notes = (*notes, patch)
@@ -92,6 +100,7 @@ def run_job(request: Request, target: Path, listener: Listener) -> Finished:
             faults=faults,
             measurement=measurement,
             patch=None if isinstance(patch, str) else patch,
+            provisional=provisional,
             snapshot=target,
             environment=ground.prepared.environment.key,
             env_cpu_seconds=ground.env_cpu_seconds,
@@ -128,6 +137,7 @@ def _result(
     faults: tuple[Fault, ...],
     measurement: Measurement,
     patch: PatchCoverage | None,
+    provisional: Provisional | None,
     snapshot: Path,
     environment: str,
     env_cpu_seconds: float,
@@ -138,6 +148,9 @@ def _result(
     now = {outcome.test for outcome in ran.outcomes}
     carried = count_proofs(record for test, record in tests.items() if test not in now)
     spared = sum(bool(record.spared) for record in tests.values())
+    is_sound = _is_complete(ran, faults)
+    if provisional is not None:
+        spared = max(0, spared - provisional.tests_left)
     deselected = {test for worker in ran.workers for test in worker.deselected} - now - set(tests)
     commit = request.commit
     return JobResult(
@@ -157,7 +170,7 @@ def _result(
         faults=faults,
         outcomes=ran.outcomes,
         carried=dict(carried),
-        complete=_is_complete(ran, faults),
+        complete=is_sound and provisional is None,
         snapshot=snapshot,
         recorder=ran.recorder,
         environment=environment,
@@ -167,6 +180,7 @@ def _result(
         patch=patch,
         env_cpu_seconds=env_cpu_seconds,
         tests_cpu_seconds=sum(worker.cpu_seconds for worker in ran.workers),
+        provisional=provisional if is_sound else None,
     )
 
 

@@ -58,6 +58,8 @@ class StepOrder(_Model):
     commits: Annotated[tuple[OrderedCommit, ...], Field(min_length=1, max_length=1000)]
     """Measured one after the other, each on the one before."""
     base: OrderedBase | None = None
+    budget: Annotated[float, Field(gt=0)] | None = None
+    """Seconds of tests, by their durations, after which a change's result is provisional."""
 
     @field_validator("settings", mode="before")
     @classmethod

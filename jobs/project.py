@@ -97,7 +97,8 @@ class ProjectSettings(BaseModel):
 
     `target` is a percentage, `ledger` the share of jobs that are held against a full run;
     `memory` is bytes of address space per test process, `timeout`
-    seconds of wall time for all tests of a job.
+    seconds of wall time for all tests of a job; `budget` is seconds of tests, by their recorded
+    durations, after which a change's result is provisional.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
@@ -122,6 +123,7 @@ class ProjectSettings(BaseModel):
     workers: Annotated[int, Field(ge=1, le=256)] | None = None
     serial: tuple[Pattern, ...] = ()
     timeout: Duration = 3600.0
+    budget: Duration | None = None
     memory: Size = 8 * 2**30
     writable: tuple[str, ...] = ()
     ledger: Part = Fraction(0)

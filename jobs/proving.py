@@ -1,32 +1,48 @@
 """Runs of the affected tests as many as prove every line, round by round.
 
-Reads what the base's contexts ran and what the workers recorded; `jobs.sufficient` decides.
+Reads what the base's contexts ran and what the workers recorded; `jobs.sufficient` decides. Where
+the job has a budget, it goes as far as that reaches, and says what it leaves open.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from math import inf
 
 from jobs.bounds import Bounds
 from jobs.carrying import find_gone, plan_moves
 from jobs.execution import Execution, Ran
 from jobs.measure import covered_statements, missing_branches
 from jobs.merge import contexts_to_drop
+from jobs.results import Select
 from jobs.rows import RowReader, Rows
 from jobs.runner import WorkerResult
 from jobs.selection import Selection, find_reached_tests, narrow
 from jobs.snapshot import has_arcs, read_contexts
-from jobs.sufficient import Bits, Candidate, Doubt, choose_first, choose_more, subtract, unite
+from jobs.sufficient import (
+    Bits,
+    Candidate,
+    Doubt,
+    afford,
+    choose_first,
+    choose_more,
+    one_of_each_way,
+    subtract,
+    unite,
+)
 from jobs.suite import TestModule
+from jobs.unfinished import Unfinished
 
 # Of the affected tests' seconds, the part above which to choose among them cannot pay.
 WORTH_CHOOSING = 0.8
 
 
-def run_tests(execution: Execution, selection: Selection) -> tuple[Selection, Ran]:
-    """Run what was selected, and tell what of it ran.
+def run_tests(
+    execution: Execution, selection: Selection
+) -> tuple[Selection, Ran, Unfinished | None]:
+    """Run what was selected, and tell what of it ran, and what the budget left open, if it did.
 
     Where the selection has bounds, affected tests are spared if others prove their lines. Tests
     that were spared before are run where what proved their lines did so no more.
@@ -37,19 +53,24 @@ def run_tests(execution: Execution, selection: Selection) -> tuple[Selection, Ra
         if only is not None and selection.carry:
             selection = narrow(selection, modules, only)
         execution.run(selection)
-        return selection, execution.ran()
+        return selection, execution.ran(), None
     proof = Proof(execution, selection, modules)
     chosen = proof.first()
-    begin = narrow(selection, modules, chosen) if chosen != proof.affected else selection
+    begin = proof.narrowed(chosen) if chosen != proof.affected else selection
     results = execution.run(begin)
+    wanted: frozenset[str] = frozenset()
     while all(result.finished for result in results):
         chosen |= proof.take(results)
-        tests = proof.more(chosen) - chosen
+        wanted = proof.more(chosen) - chosen
+        tests = proof.afford(wanted, chosen)
         if not tests:
             break
         chosen |= tests
         results = execution.run(proof.part(tests))
-    return proof.what_ran(chosen), execution.ran()
+    if not wanted or not all(result.finished for result in results):
+        return proof.what_ran(chosen), execution.ran(), None
+    left = proof.unfinished(wanted, chosen)
+    return replace(proof.what_ran(chosen), pending=left.pending), execution.ran(), left
 
 
 class Proof:
@@ -65,6 +86,10 @@ class Proof:
         self.selection = selection if selection.bounds else replace(selection, loaded=names)
         self.bounds = selection.bounds or Bounds(forced=frozenset(), ways={}, doubts=())
         self.affected = find_reached_tests(selection, modules)
+        budget, select = execution.request.budget, execution.request.select
+        self.budget = inf if budget is None or select is Select.CHANGED else budget
+        self.is_cut = False
+        self.proven: Bits = {}
         self.earlier = frozenset(t for t, r in execution.known.items() if r.spared)
         self.rounds = 0
         self.ran = Ran(workers=(), outcomes=(), parsed=execution.parsed)
@@ -101,16 +126,85 @@ class Proof:
         }
 
     def first(self) -> frozenset[str]:
-        """The affected tests to begin with: all where none may be spared, or it would not pay."""
+        """The affected tests to begin with: all where none may be spared, or it would not pay.
+
+        Of those, as many as the budget reaches.
+        """
         if self.selection.bounds is None:
             return self.affected
         safe = unite(self._carried(self._dropped((), frozenset())))
         forced = self.bounds.forced
         chosen = choose_first(self.candidates, forced, safe)
+        whole, part = self._seconds(self.affected), self._seconds(chosen)
+        fits = whole <= self.budget
+        if self.all_run or (part > WORTH_CHOOSING * whole and fits):
+            chosen = self.affected
+        if fits:
+            return chosen
+        at_risk = subtract(unite(c.ran for c in self.candidates.values()), safe)
+        return self._afford(chosen, forced, at_risk, frozenset())
+
+    @property
+    def all_run(self) -> bool:
+        """Whether each affected test is to run, though not all lines need it."""
+        return self.execution.request.select is Select.AFFECTED_ALL
+
+    def afford(self, wanted: frozenset[str], chosen: frozenset[str]) -> frozenset[str]:
+        """Of the tests that have to run beside the `chosen`, as many as the budget reaches."""
+        if not wanted or self.budget == inf:
+            return wanted
+        at_risk = subtract(unite(c.ran for c in self._not_run(chosen).values()), self.proven)
+        return self._afford(wanted, (), at_risk, chosen)
+
+    def unfinished(self, wanted: frozenset[str], chosen: frozenset[str]) -> Unfinished:
+        """What is open where the `wanted` tests do not run beside the `chosen`."""
+        not_run = self._not_run(chosen)
+        taken = self._ways(chosen) - frozenset(self._surprised())
+        between = self.bounds.between.items()
+        return Unfinished(
+            budget=self.budget,
+            tests_affected=len(self.affected),
+            tests_run=len(self.affected & chosen),
+            left={test: self.candidates[test] for test in wanted},
+            pending=frozenset(not_run),
+            lost=frozenset(context for context, tests in between if tests & not_run.keys()),
+            ways_left=len(self._ways(wanted) - taken - {None}),
+            doubts=self.bounds.doubts,
+            affected=self.affected,
+            rows=self.rows,
+            reader=self.reader,
+            parsed=self.execution.parsed.files,
+        )
+
+    def _not_run(self, chosen: frozenset[str]) -> Mapping[str, Candidate]:
+        asked = chosen.union(outcome.test for outcome in self.ran.outcomes)
+        return {test: c for test, c in self.candidates.items() if test not in asked}
+
+    def _afford(
+        self,
+        wanted: frozenset[str],
+        forced: Collection[str],
+        at_risk: Bits,
+        chosen: frozenset[str],
+    ) -> frozenset[str]:
+        reached = afford(
+            wanted,
+            self.candidates,
+            forced=forced,
+            wanted=at_risk,
+            taken=self._ways(chosen),
+            seconds=self.budget - self._seconds(chosen),
+        )
+        self.is_cut |= reached != wanted
+        return reached
+
+    def _seconds(self, tests: Iterable[str]) -> float:
         known = self.execution.known
-        whole = sum(known[test].seconds for test in self.affected)
-        part = sum(known[test].seconds for test in chosen)
-        return self.affected if part > WORTH_CHOOSING * whole else chosen
+        return sum(known[test].seconds for test in tests if test in known)
+
+    def _ways(self, tests: Iterable[str]) -> frozenset[int | None]:
+        """The ways of tests through what changed."""
+        return frozenset(self.bounds.ways.get(test) for test in tests)
 
     def take(self, results: Sequence[WorkerResult]) -> frozenset[str]:
         """Take in what a round left; the known tests that ran until now, asked for or not."""
@@ -130,16 +224,24 @@ class Proof:
         ran = {outcome.test for outcome in self.ran.outcomes}
         dropped = self._dropped(ran, chosen)
         proven = unite([*self._carried(dropped), *self.fresh.values()])
-        asked = ran | chosen
-        spared = {test: c for test, c in self.candidates.items() if test not in asked}
+        spared, self.proven = self._not_run(chosen), proven
         more = choose_more(
             spared,
             proven,
             doubtful=[doubt for doubt in self.bounds.doubts if self._is_open(doubt, proven)],
             groups=set(self._surprised()),
-            exhaust=self.rounds > 1,
+            exhaust=self.rounds > 1 and not self.is_cut,
         )
-        return more | {test for test in self._around_lost(proven) if test in spared}
+        more |= {test for test in self._around_lost(proven) if test in spared}
+        return more.union(self._cut_off(spared, chosen))
+
+    def _cut_off(self, spared: Mapping[str, Candidate], chosen: frozenset[str]) -> Iterable[str]:
+        """What was to run from the start, and the budget did not reach."""
+        if not self.is_cut:
+            return ()
+        if self.all_run:
+            return self.affected & spared.keys()
+        return (c.test for c in one_of_each_way(spared.values(), self._ways(chosen)))
 
     def part(self, tests: frozenset[str]) -> Selection:
         """The selection of a later round: just those tests, of what ran before nothing."""
@@ -150,9 +252,12 @@ class Proof:
 
     def what_ran(self, chosen: frozenset[str]) -> Selection:
         """The selection as if just what ran had been selected; the rest is spared."""
-        narrowed = narrow(self.selection, self.modules, chosen)
+        return replace(self.narrowed(chosen), spared=self.affected - chosen)
+
+    def narrowed(self, chosen: frozenset[str]) -> Selection:
+        """The selection with just the chosen of the known tests, whatever modules they are of."""
         run = self._modules_of(chosen, self.selection.loaded)
-        return replace(narrowed, run=run, spared=self.affected - chosen)
+        return replace(narrow(self.selection, self.modules, chosen), run=run)
 
     def _modules_of(
         self, tests: Collection[str], loaded: Collection[str] = ()

@@ -41,7 +41,8 @@ class Request:
 
     `append` is the way of 2013, for comparison: what changed test files run is added to the
     base's data, whose lines stay where they were. `only`, if set, are the known tests that run of
-    those selected.
+    those selected. `budget` is seconds of known tests, by their durations, after which the result
+    is provisional; None is whole.
     """
 
     settings: ProjectSettings
@@ -57,3 +58,4 @@ class Request:
     notes: tuple[str, ...] = ()
     append: bool = False
     only: frozenset[str] | None = None
+    budget: float | None = None

@@ -195,16 +195,41 @@ class PatchCoverage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Provisional:
+    """What is still open in a result whose budget ended before its proof did.
+
+    Of `tests_affected` known tests that the change reaches `tests_run` ran. By what is known now
+    `tests_left` are still to run, of `seconds_left` by their recorded durations; `ways_left` of
+    the ways through the change were not taken yet. `undecided` are first lines, by path, of
+    statements of own code that did not run now and hang on tests that did not either. Every
+    statement that counts as covered was executed.
+    """
+
+    budget: float
+    tests_affected: int
+    tests_run: int
+    tests_left: int
+    seconds_left: float
+    ways_left: int
+    undecided: Mapping[str, tuple[int, ...]]
+
+    @property
+    def lines_undecided(self) -> int:
+        """How many statements of own code may yet turn out to be covered."""
+        return sum(map(len, self.undecided.values()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobResult:
     """Everything that one job found out; `snapshot` is a coverage.py data file on disk.
 
     `base` is the commit that the figures are compared with. `carried` maps a commit to the number
     of tests whose data was last executed there. `tests_cpu_seconds` is the part of the test
     workers, `env_cpu_seconds` that of getting the environment.
-    `complete` is False when the figure rests on failed imports, a crash or a timeout: such a
-    result never becomes a baseline. `seconds` is wall time per stage, `cpu_seconds` the whole
-    user and system time of the measured processes and of covtrack itself. `patch` is None where
-    it is unknown; a note then says why.
+    `complete` is False when the figure rests on failed imports, a crash or a timeout, or is
+    `provisional`: such a result never becomes a baseline. `seconds` is wall time per stage,
+    `cpu_seconds` the whole user and system time of the measured processes and of covtrack itself.
+    `patch` is None where it is unknown; a note then says why.
     """
 
     project: str
@@ -231,6 +256,11 @@ class JobResult:
     patch: PatchCoverage | None = None
     tests_cpu_seconds: float = 0.0
     env_cpu_seconds: float = 0.0
+    provisional: Provisional | None = None
+
+    def __post_init__(self) -> None:
+        if self.complete and self.provisional is not None:
+            raise ValueError("a provisional result is not complete")
 
 
 def add_up(counts: Iterable[Counts]) -> Counts:

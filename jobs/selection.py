@@ -23,7 +23,7 @@ class Selection:
     `reasons` say of tests and modules why they run. `loaded` are names of modules that are loaded
     for tests which are not known yet. `spared` are tests that would run for a reason, but whose
     lines others prove; `bounds` tell which may be. `reached` are fixtures' contexts that the
-    change reaches.
+    change reaches. `pending` are contexts that prove nothing until the rest of a change has run.
     """
 
     run: tuple[TestModule, ...]
@@ -37,6 +37,7 @@ class Selection:
     spared: frozenset[str] = frozenset()
     bounds: Bounds | None = None
     reached: frozenset[str] = frozenset()
+    pending: frozenset[str] = frozenset()
 
     def reason(self, test: str, module: str) -> str:
         """Why a test ran."""

@@ -202,6 +202,10 @@ def check_result(result: JobResult, files: Collection[str]) -> None:
     paths = [file.path for file in result.measurement.files]
     if paths != sorted(set(paths)):
         _refuse("its result names files twice or out of order")
+    missing = {file.path: set(file.missing) for file in result.measurement.files}
+    for path, lines in result.provisional.undecided.items() if result.provisional else ():
+        if not missing.get(path, set()).issuperset(lines):
+            _refuse(f"lines of {path[:80]!r} that ran are undecided")
     now = {outcome.test for outcome in result.outcomes}
     carried = count_proofs(record for test, record in tests.items() if test not in now)
     if dict(carried) != dict(result.carried) or carried.total() != result.tests.carried:

@@ -172,6 +172,7 @@ def _request(
         base=base,
         places=agent.workplace(order.settings.name).places,
         environments=agent.environments,
+        budget=order.budget if commit.kind is Kind.CHANGE else None,
     )
 
 

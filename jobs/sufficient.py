@@ -9,12 +9,13 @@ in more, until every line is proven or every test that could reach it has run.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 Bits = Mapping[str, int]
 # What the start of any test costs beside its own seconds.
 TEST_SECONDS = 0.001
+_WAYS = ""  # no file: where ways stand among lines
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,15 +107,68 @@ def choose_first(
     `safe` is what tests and imports that no change reaches have proven.
     """
     chosen = {test: candidates[test] for test in forced if test in candidates}
-    ways = {candidate.group for candidate in chosen.values()}
-    for candidate in sorted(candidates.values(), key=lambda c: (c.seconds, c.test)):
-        if candidate.group is not None and candidate.group not in ways:
-            ways.add(candidate.group)
-            chosen[candidate.test] = candidate
+    taken = {candidate.group for candidate in chosen.values()}
+    chosen |= {c.test: c for c in one_of_each_way(candidates.values(), taken)}
     proven = unite([safe, *(candidate.ran for candidate in chosen.values())])
     rest = [candidate for candidate in candidates.values() if candidate.test not in chosen]
     at_risk = subtract(unite(candidate.ran for candidate in rest), proven)
     return frozenset({*chosen, *(c.test for c in cheapest_cover(at_risk, rest))})
+
+
+def one_of_each_way(
+    candidates: Iterable[Candidate], taken: Collection[int | None]
+) -> Iterator[Candidate]:
+    """The quickest candidate of each way that is not `taken`."""
+    known = {None, *taken}
+    for candidate in sorted(candidates, key=lambda c: (c.seconds, c.test)):
+        if candidate.group not in known:
+            known.add(candidate.group)
+            yield candidate
+
+
+def afford(
+    chosen: Collection[str],
+    candidates: Mapping[str, Candidate],
+    *,
+    forced: Collection[str],
+    wanted: Bits,
+    taken: Collection[int | None],
+    seconds: float,
+) -> frozenset[str]:
+    """Of the tests `chosen`, those `forced` and what `seconds` reach beside, cheapest proof first.
+
+    A proof is cheap by how much of `wanted` it adds for its seconds; the first test of a way that
+    is not `taken` adds as much as one more line. The seconds of the forced tests count too. What
+    does not fit is passed over for what does.
+    """
+    first = {test for test in forced if test in chosen}
+    left = seconds - sum(candidates[test].seconds for test in first if test in candidates)
+    spent = 0.0
+    rest = [candidates[test] for test in chosen if test in candidates and test not in first]
+    done = [candidates[test] for test in first if test in candidates]
+    open_wanted = subtract(wanted, unite(candidate.ran for candidate in done))
+    for candidate in _by_price(rest, open_wanted, {*taken, *(c.group for c in done)}):
+        if spent + candidate.seconds <= left:
+            spent += candidate.seconds
+            first.add(candidate.test)
+    return frozenset(first)
+
+
+def _by_price(
+    tests: Collection[Candidate], wanted: Bits, taken: Collection[int | None]
+) -> list[Candidate]:
+    """All of the tests, those that prove most for their seconds first, the useless ones last."""
+    marked = {c.test: replace(c, ran={**c.ran, _WAYS: _mark(c, taken)}) for c in tests}
+    ways = unite({_WAYS: c.ran[_WAYS]} for c in marked.values())
+    order = {c.test: None for c in cheapest_cover({**wanted, **ways}, marked.values())}
+    order |= {c.test: None for c in sorted(tests, key=lambda c: (c.seconds, c.test))}
+    known = {c.test: c for c in tests}
+    return [known[test] for test in order]
+
+
+def _mark(candidate: Candidate, taken: Collection[int | None]) -> int:
+    """A bit for the candidate's way, unless that is taken."""
+    return 0 if candidate.group is None or candidate.group in taken else 1 << candidate.group
 
 
 def choose_more(

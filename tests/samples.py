@@ -21,6 +21,7 @@ from jobs.results import (
     Measurement,
     Outcome,
     PatchCoverage,
+    Provisional,
     Select,
     Status,
     TestCounts,
@@ -73,6 +74,17 @@ RESULT = JobResult(
             UncoveredRange(path="pkg/a.py", first=12, last=14),
         ),
     ),
+)
+
+
+OPEN = Provisional(
+    budget=60.0,
+    tests_affected=840,
+    tests_run=12,
+    tests_left=300,
+    seconds_left=90.5,
+    ways_left=2,
+    undecided={"pkg/a.py": (3,), "pkg/c.py": (1, 7)},
 )
 
 
@@ -146,7 +158,17 @@ PATCHES = st.builds(
         max_size=3,
     ).map(tuple),
 )
-RESULTS = st.builds(
+PROVISIONALS = st.builds(
+    Provisional,
+    budget=FLOATS,
+    tests_affected=SMALL,
+    tests_run=SMALL,
+    tests_left=SMALL,
+    seconds_left=FLOATS,
+    ways_left=SMALL,
+    undecided=st.dictionaries(TEXTS, LINES, max_size=3),
+)
+FINAL_RESULTS = st.builds(
     JobResult,
     project=st.just("demo"),
     branch=TEXTS,
@@ -175,4 +197,9 @@ RESULTS = st.builds(
     patch=st.none() | PATCHES,
     seconds=st.dictionaries(TEXTS, FLOATS, max_size=3),
     cpu_seconds=FLOATS,
+)
+RESULTS = st.tuples(FINAL_RESULTS, st.none() | PROVISIONALS).map(
+    lambda pair: replace(
+        pair[0], complete=pair[0].complete and pair[1] is None, provisional=pair[1]
+    )
 )

@@ -20,7 +20,7 @@ from covtrack.serving import Service
 from covtrack.settings import Settings, TrackedProject
 from covtrack.store import building, queueing
 from covtrack.store.database import Database
-from covtrack.store.queued import Build, BuildState, Job, JobKind, NewJob
+from covtrack.store.queued import OF_CHANGE, Build, BuildState, Job, JobKind, NewJob
 from covtrack.tracking import Tracker
 from jobs.bundle import NAME
 from jobs.order import OrderedCommit, StepOrder
@@ -137,8 +137,8 @@ class TrackerCase(StepCase):
             kind=kind,
             branch="master",
             reason="",
-            change=7 if kind is JobKind.CHANGE else None,
-            patch_set=1 if kind is JobKind.CHANGE else None,
+            change=7 if kind in OF_CHANGE else None,
+            patch_set=1 if kind in OF_CHANGE else None,
             commit=sha,
         )
         now = datetime.now(UTC)

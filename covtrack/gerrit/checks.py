@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from covtrack.gerrit.policy import Decision, count, describe_patch
+from covtrack.gerrit.policy import Decision, count, describe_patch, describe_provisional
 from covtrack.gerrit.settings import ReviewSettings
 from covtrack.gerrit.verdict import (
     LONGEST_NAME,
@@ -23,7 +23,7 @@ from covtrack.gerrit.verdict import (
     may_hide_coverage,
 )
 from covtrack.grids import clean
-from covtrack.store.queued import ALIVE, Job, JobState
+from covtrack.store.queued import ALIVE, Job, JobKind, JobState
 from jobs.results import JobResult, UncoveredRange
 
 NAME = "covtrack"
@@ -101,12 +101,16 @@ def _moment(when: datetime | None) -> str | None:
 def _results(
     job: Job | None, measured: Measured | None, review: ReviewSettings
 ) -> list[dict[str, Any]]:
-    """None while a job is alive: its results come."""
+    """None while a job is alive: its results come. The rest of a change leaves what is known."""
+    known = []
+    if job and job.kind is JobKind.REST and measured and measured.result.provisional:
+        known = [_summary(measured, review)]
     if job and job.state in ALIVE:
-        return []
+        return known
     if job and job.state is JobState.FAILED:
-        summary = "Coverage was not measured, which is not the change's doing."
-        return [{"category": "WARNING", "summary": summary, "message": clean(job.error)}]
+        what = "The rest" if known else "Coverage"
+        summary = f"{what} was not measured, which is not the change's doing."
+        return [{"category": "WARNING", "summary": summary, "message": clean(job.error)}, *known]
     if measured is None:
         return []
     return [_summary(measured, review), *_uncovered(measured.result, review.comments)]
@@ -114,7 +118,8 @@ def _results(
 
 def _summary(measured: Measured, review: ReviewSettings) -> dict[str, Any]:
     result, decision = measured.result, measured.decision
-    words = [clean(sentence) for sentence in decision.sentences]
+    words = [describe_provisional(result.provisional)] if result.provisional else []
+    words += [clean(sentence) for sentence in decision.sentences]
     words += [describe_gain(measured.gain), f"Tests: {describe_tests(result)}"]
     failed = describe_failed(result)
     words += [f"Failed: {failed}" if failed else "", *describe_faults(result.faults)]

@@ -51,6 +51,10 @@ class LineReader:
         return [run for run in runs if run is not None]
 
     def _of_run(self, run: StoredRun) -> tuple[FileLines, ...]:
+        if run.provisional:
+            raise UnknownError(
+                "The budget ended before every line was proven; the rest of the tests is to come."
+            )
         if not run.complete:
             raise UnknownError("Not all tests could run, so coverage may be missing.")
         if run.run_id not in self._kept:

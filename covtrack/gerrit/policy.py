@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from covtrack.gerrit.settings import ReviewSettings
 from covtrack.grids import clean
 from covtrack.terminal import floor_percent, format_share
-from jobs.results import Counts, FaultKind, JobResult, PatchCoverage, Select
+from jobs.results import Counts, FaultKind, JobResult, PatchCoverage, Provisional, Select
 
 KEYS = {key.lower(): key for key in ("Coverage-Exempt", "Low-Coverage-Reason")}
 NOT_ITS_DOING = frozenset({FaultKind.ENVIRONMENT, FaultKind.COMPANY})
@@ -77,9 +77,11 @@ def _last_paragraph(message: str) -> list[str]:
 def decide(result: JobResult, footers: Sequence[Footer], settings: ReviewSettings) -> Decision:
     """The decision on a change's result under its project's rules.
 
-    No vote on an incomplete result or an unknown patch, and none against a change whose tests
-    met environment or company faults: what these hid could only raise the figures.
+    No vote on a provisional or incomplete result or an unknown patch, and none against a change
+    whose tests met environment or company faults: what these hid could only raise the figures.
     """
+    if result.provisional is not None:
+        return _undecided("not all that the change asks for has run yet")
     if not result.complete:
         return _undecided("not all tests could run, so coverage may be missing")
     if result.patch is None:
@@ -188,4 +190,26 @@ def describe_patch(result: JobResult) -> str:
         return f"unknown ({clean(why)})" if why else "unknown"
     if not patch.statements:
         return "no statements of own code"
-    return f"{format_share(_counts(patch))}, {patch.covered} of {patch.statements} statements"
+    figures = f"{format_share(_counts(patch))}, {patch.covered} of {patch.statements} statements"
+    if result.provisional is None or not patch.uncovered:
+        return figures
+    return f"at least {figures}; {count_undecided(patch, result.provisional)} undecided"
+
+
+def count_undecided(patch: PatchCoverage, open_: Provisional) -> int:
+    """How many of the patch's own statements are undecided."""
+    return sum(
+        part.first <= line <= part.last
+        for part in patch.uncovered
+        for line in open_.undecided.get(part.path, ())
+    )
+
+
+def describe_provisional(open_: Provisional) -> str:
+    """A sentence on what is open in a provisional result."""
+    lines = open_.lines_undecided
+    return (
+        f"Provisional: {open_.tests_run} of {count(open_.tests_affected, 'affected test')} ran, "
+        f"{count(lines, 'statement')} {'is' if lines == 1 else 'are'} undecided; the rest is "
+        "queued."
+    )

@@ -2,12 +2,13 @@
 
 An attempt is noted in the database before it is made; where it is not known whether Gerrit took
 one, the change's messages are read before another is made: for 13 minutes, again and again, where
-Gerrit was seen to take it and did not answer.
+Gerrit was seen to take it and did not answer. A provisional verdict and the final one after it are
+told apart by their tags.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,6 +21,8 @@ from covtrack.gerrit.settings import GerritServer
 from covtrack.gerrit.values import ChangeInfo
 from covtrack.gerrit.verdict import (
     OURS,
+    PROVISIONAL_TAG,
+    TAG,
     EarlierComment,
     Gain,
     Material,
@@ -34,8 +37,8 @@ from covtrack.settings import Settings, TrackedProject
 from covtrack.store import queueing
 from covtrack.store.database import Database
 from covtrack.store.ledgering import count_entries, read_entries
-from covtrack.store.queued import ChangeStatus, Job, JobState, VerdictState
-from covtrack.store.values import LedgerCount
+from covtrack.store.queued import ChangeStatus, Job, JobKind, JobState, VerdictState
+from covtrack.store.values import LedgerCount, StoredRun
 from covtrack.tracking import Tracker
 from jobs.results import Counts, JobResult
 from venv_builder.errors import CovtrackError
@@ -92,8 +95,10 @@ class Poster:
         if info.sha != job.commit or info.status != ChangeStatus.OPEN.value:
             self._note(job, VerdictState.OBSOLETE)
             return
-        posted = self._posted(job)
-        if posted and job.reason != RECHECKED:
+        tag, known = self._tag(job), self._known(job)
+        posted = [self._tag(one) for one in known if one.verdict is VerdictState.POSTED]
+        said = tag in posted or TAG in posted
+        if (said and job.reason != RECHECKED) or (tag != TAG and _is_replaced(job, known)):
             self._note(job, VerdictState.SILENT)
             return
         review = self._compose(job, project, client, info)
@@ -101,7 +106,7 @@ class Poster:
             review = self._allowed(client, info, review)
         if review is None:
             self._note(job, VerdictState.SILENT)
-        elif job.verdict_attempts and _count_ours(client, job) > posted:
+        elif job.verdict_attempts and _count_tagged(client, job, tag) > posted.count(tag):
             self._note(job, VerdictState.POSTED)
         elif job.verdict is VerdictState.UNSURE and job.verdict_attempts < MOST_LOOKS:
             self._later(job, NOT_SEEN, UNSURE_SECONDS)
@@ -147,9 +152,10 @@ class Poster:
     ) -> Review | None:
         place = self.settings.url
         link = f"{place.rstrip('/')}/api/jobs/{job.job_id}" if place else None
-        run = self.database.find_run(job.project, job.commit)
-        if job.state is JobState.FAILED or run is None:
-            return render_failure(job.error or "The job failed.", "", link)
+        run = self._run(job)
+        if run is None:
+            rest = job.kind is JobKind.REST
+            return render_failure(job.error or "The job failed.", "", link, rest=rest)
         result = recall_result(self.database, run, self.settings.state)
         result, wavering = settle(self.tracker, result)
         decision = decide(result, parse_footers(info.message), project.review)
@@ -168,6 +174,7 @@ class Poster:
             patch_set=job.patch_set or 0,
             wavering=wavering,
             ledger=describe_ledger(self._count(job.project)),
+            replaces=job.kind is JobKind.REST and _count_tagged(client, job, PROVISIONAL_TAG) > 0,
         )
         template = project.review.template
         return compose(material, project.review, template.read_text() if template else None)
@@ -189,14 +196,25 @@ class Poster:
             self._clients[server.name] = self._connect(server)
         return self._clients[server.name]
 
-    def _posted(self, job: Job) -> int:
-        """How many verdicts this patch set has."""
-        found = self.database.read(
+    def _known(self, job: Job) -> tuple[Job, ...]:
+        """The newest jobs of this patch set."""
+        return self.database.read(
             lambda connection: queueing.newest_jobs(
                 connection, 200, server=job.server, change=job.change, patch_set=job.patch_set
             )
         )
-        return sum(one.verdict is VerdictState.POSTED for one in found)
+
+    def _run(self, job: Job) -> StoredRun | None:
+        """What the job's verdict is about; None where it failed."""
+        if job.state is JobState.FAILED:
+            return None
+        run = None if job.run_id is None else self.database.run_of(job.run_id)
+        return run or self.database.find_run(job.project, job.commit)
+
+    def _tag(self, job: Job) -> str:
+        """What marks the job's verdict on the change."""
+        run = self._run(job)
+        return PROVISIONAL_TAG if run and run.provisional else TAG
 
     def _not_found(self, job: Job, sentence: str) -> None:
         """A server that crashed may have lost its index of the newest changes for a while."""
@@ -243,11 +261,17 @@ def read_gain(stored: Mapping[str, Any] | None) -> Gain | None:
     )
 
 
-def _count_ours(client: GerritClient, job: Job) -> int:
-    """How many of the messages on the patch set are covtrack's verdicts."""
+def _is_replaced(job: Job, known: Sequence[Job]) -> bool:
+    """Whether the rest after the job is measured: its verdict is the one that counts."""
+    rests = [one for one in known if one.kind is JobKind.REST and one.project == job.project]
+    return any(one.job_id > job.job_id and one.state is JobState.DONE for one in rests)
+
+
+def _count_tagged(client: GerritClient, job: Job, tag: str) -> int:
+    """How many of the messages on the patch set are covtrack's verdicts of that tag."""
     assert job.change is not None
     return sum(
-        (message.tag or "").startswith(OURS) and message.revision_number == job.patch_set
+        message.tag == tag and message.revision_number == job.patch_set
         for message in client.messages(job.change)
     )
 

@@ -147,6 +147,12 @@ class Database:
             found = reading.read_runs(connection, reading.commit_ids(project, commit))
         return found[0] if found else None
 
+    def run_of(self, run_id: int) -> StoredRun | None:
+        """The run of that id."""
+        with self._reading() as connection:
+            found = reading.read_runs(connection, reading.one_id(run_id))
+        return found[0] if found else None
+
     def runs_of(self, project: str) -> tuple[StoredRun, ...]:
         """All runs of a project, newest commit first."""
         with self._reading() as connection:

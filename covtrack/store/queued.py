@@ -12,12 +12,17 @@ from typing import Any
 class JobKind(StrEnum):
     """What a job measures: a patch set, the way of a branch to its tip, or a commit in full.
 
-    VERIFY holds a stored result against a full run, for the ledger.
+    REST measures a patch set without a budget, after a provisional result. VERIFY holds a stored
+    result against a full run, for the ledger.
     """
 
     CHANGE = "change"
+    REST = "rest"
     ADVANCE = "advance"
     VERIFY = "verify"
+
+
+OF_CHANGE = (JobKind.CHANGE, JobKind.REST)  # they have a patch set, and a verdict
 
 
 class JobState(StrEnum):

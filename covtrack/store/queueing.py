@@ -16,6 +16,7 @@ from covtrack.store.locking import hold, try_hold
 from covtrack.store.queued import (
     ALIVE,
     DUE,
+    OF_CHANGE,
     UNDER_WAY,
     Job,
     JobKind,
@@ -28,8 +29,11 @@ from covtrack.store.schema import builds, jobs
 REMEMBERED = 5000  # newest jobs by which turns are dealt out: years of them would be slow to read
 _ALIVE = jobs.c.state.in_([state.value for state in ALIVE])
 _IS_VERIFY = jobs.c.kind == JobKind.VERIFY.value
-LAST = 2
-_RANK = case((jobs.c.kind == JobKind.CHANGE.value, 0), (_IS_VERIFY, LAST), else_=1)
+_IS_REST = jobs.c.kind == JobKind.REST.value
+LATE, LAST = 2, 3
+_RANK = case(
+    (jobs.c.kind == JobKind.CHANGE.value, 0), (_IS_REST, LATE), (_IS_VERIFY, LAST), else_=1
+)
 _RUNNING = jobs.c.state == JobState.RUNNING.value
 _WAITING = jobs.c.state.in_([JobState.NEW.value, JobState.QUEUED.value])
 
@@ -42,7 +46,7 @@ def put_job(connection: Connection, new: NewJob, now: datetime) -> int | None:
     what = new.branch if new.kind is JobKind.ADVANCE else (new.change, new.patch_set)
     hold(connection, "put job", new.server, new.project, new.kind, what)
     same = [jobs.c.server == new.server, jobs.c.project == new.project, jobs.c.kind == new.kind]
-    if new.kind is JobKind.CHANGE:
+    if new.kind in OF_CHANGE:
         same += [_ALIVE, jobs.c.change == new.change, jobs.c.patch_set == new.patch_set]
         if connection.execute(select(jobs.c.id).where(*same)).first():
             return None
@@ -121,8 +125,8 @@ def claim(
 
     `only` and `without` name the projects that are asked for, or not. A project has at most
     `side_by_side` jobs running, of its branches one at most. Of one project, patch sets go before
-    the branch, and the older before the newer; full runs for the ledger come after all else of
-    all projects. A project whose job another process is just
+    the branch, and the older before the newer. Rests of changes, and after them full runs for the
+    ledger, come after all else of all projects. A project whose job another process is just
     starting is passed over: nobody waits.
     """
     turn = Turn(now=now, only=only, without=without, side_by_side=side_by_side)
@@ -137,7 +141,7 @@ def _in_turn(turn: Turn) -> Select[Any]:
     """The projects with a job to start, each once, in the order of their turns."""
     newest = select(func.max(jobs.c.id)).scalar_subquery()
     running = case((_RUNNING, 1), else_=0)
-    started = case((_IS_VERIFY, None), else_=jobs.c.started_at)
+    started = case((_IS_VERIFY | _IS_REST, None), else_=jobs.c.started_at)
     past = (
         select(
             jobs.c.project,
@@ -158,7 +162,7 @@ def _in_turn(turn: Turn) -> Select[Any]:
         select(waiting.c.project)
         .outerjoin(past, past.c.project == waiting.c.project)
         .order_by(
-            case((waiting.c.rank == LAST, 1), else_=0),
+            case((waiting.c.rank >= LATE, waiting.c.rank), else_=0),
             func.coalesce(past.c.running, 0),
             past.c.at.asc().nulls_first(),
             waiting.c.rank,

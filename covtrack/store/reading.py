@@ -22,6 +22,7 @@ from jobs.results import (
     Kind,
     Outcome,
     PatchCoverage,
+    Provisional,
     Status,
     TestCounts,
     UncoveredRange,
@@ -69,6 +70,11 @@ def latest_baseline_ids() -> Ids:
     """Ids of the newest usable baseline of every project's every branch."""
     wanted = [IS_BASELINE, runs.c.complete, runs.c.usable]
     return _first_of(wanted, by=(runs.c.project_id, runs.c.branch), order=NEWEST)
+
+
+def one_id(run_id: int) -> Ids:
+    """The id of that run, if there is one."""
+    return select(runs.c.id).where(runs.c.id == run_id)
 
 
 def commit_ids(project: str, commit: str) -> Ids:
@@ -226,6 +232,7 @@ def _stored_run(row: Row[Any], counts: Mapping[Scope, Counts]) -> StoredRun:
         patch=None if row.patch is None else _patch(row.patch),
         seconds=dict(row.seconds),
         cpu_seconds=row.cpu_seconds,
+        provisional=None if row.provisional is None else _provisional(row.provisional),
     )
 
 
@@ -236,6 +243,11 @@ def _patch(stored: Mapping[str, Any]) -> PatchCoverage:
         covered=stored["covered"],
         uncovered=tuple(UncoveredRange(**part) for part in stored["uncovered"]),
     )
+
+
+def _provisional(stored: Mapping[str, Any]) -> Provisional:
+    undecided = {path: tuple(lines) for path, lines in stored["undecided"].items()}
+    return Provisional(**{**stored, "undecided": undecided})
 
 
 def _tests(row: Row[Any]) -> TestCounts:

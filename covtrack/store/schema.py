@@ -24,7 +24,7 @@ from sqlalchemy import (
 from covtrack.store.column_types import ExactFraction, ExactText, LineSet, UtcTime
 from covtrack.store.queued import UNDER_WAY
 
-HEAD = "0006"  # the newest revision, known without loading Alembic
+HEAD = "0007"  # the newest revision, known without loading Alembic
 VERSION_TABLE = "covtrack_version"
 
 metadata = MetaData(
@@ -87,6 +87,7 @@ runs = Table(
     Column("cpu_seconds", Float(53), nullable=False),
     Column("notes", JSON, nullable=False),
     Column("patch", JSON(none_as_null=True)),  # jobs.results.PatchCoverage; null is unknown
+    Column("provisional", JSON(none_as_null=True)),  # jobs.results.Provisional; null is final
     Index(None, "project_id", "branch", "kind", "committed_at"),
     Index(None, "project_id", "commit"),
 )

@@ -13,7 +13,15 @@ from fractions import Fraction
 from typing import Any
 
 from jobs.nondeterminism import LineName
-from jobs.results import Before, Counts, Kind, PatchCoverage, Select, TestCounts
+from jobs.results import (
+    Before,
+    Counts,
+    Kind,
+    PatchCoverage,
+    Provisional,
+    Select,
+    TestCounts,
+)
 
 MISS = "footprint miss"  # the one difference from a full run that is ours
 
@@ -32,7 +40,8 @@ class StoredRun:
     """One stored run without its files, outcomes and faults; all times are UTC.
 
     `snapshot` is the data file's path relative to the state folder, `sha256` its hex digest;
-    `usable` is False once the snapshot was set aside. `tree` is git's hash of the measured tree.
+    `usable` is False once the snapshot was set aside. One that is
+    `provisional` is not complete. `tree` is git's hash of the measured tree.
     """
 
     run_id: int
@@ -60,6 +69,7 @@ class StoredRun:
     patch: PatchCoverage | None
     seconds: Mapping[str, float]
     cpu_seconds: float
+    provisional: Provisional | None = None
 
     @property
     def as_before(self) -> Before:

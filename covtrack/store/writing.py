@@ -85,6 +85,7 @@ def run_row(result: JobResult) -> Row:
         "cpu_seconds": result.cpu_seconds,
         "notes": list(result.notes),
         "patch": None if result.patch is None else asdict(result.patch),
+        "provisional": None if result.provisional is None else asdict(result.provisional),
     }
 
 

@@ -82,6 +82,31 @@ class RunCommandTest(CommandCase):
         self.assertEqual(3, done.status)
         self.assertIn("sample.tests.test_broken did not import: SyntaxError", done.stdout)
 
+    def test_a_budget(self) -> None:
+        clone = self.make_clone()
+        covtrack("run", cwd=clone.root)
+        clone.repo.git.checkout("-q", "-b", "topic")
+        clone.replace("sample/shapes.py", "width * height", "height * width")
+        clone.commit_all("Turn round")
+        clone.repo.git.checkout("-q", "master")
+        words = ("run", "--rev", "topic", "--budget", "0.00001 s")
+        done = covtrack(*words, cwd=clone.root)
+        self.assertEqual(0, done.status, done.stderr)
+        self.assertIn("provisional: 0 of 1 affected tests ran", done.stdout)
+        value = json.loads(covtrack(*words, "--format", "json", cwd=clone.root).stdout)
+        jsonschema.validate(value, schemas()["run"])
+        self.assertEqual({"sample/shapes.py": [7]}, value["provisional"]["undecided"])
+        told = covtrack("why", "test_area", "--rev", "topic", cwd=clone.root)
+        self.assertIn("before its budget ended", told.stdout, told.stderr)
+        export = ("export", "--rev", "topic", "--format", "xml", "-o", self.folder / "x.xml")
+        done = covtrack(*export, cwd=clone.root)
+        self.assertIn("of the missing statements 1 are undecided", done.stderr)
+        done = covtrack("run", "--rev", "topic", "--budget", "none", cwd=clone.root)
+        self.assertNotIn("provisional", done.stdout)
+        for wrong in ("", "soon", "0 s", "-1"):
+            done = covtrack("run", "--budget", wrong, cwd=clone.root)
+            self.assert_told(done, 2, 'must be a time such as "60 s", or "none"')
+
     def test_usage_errors(self) -> None:
         clone = self.make_clone()
         self.assert_told(covtrack("run", cwd=self.folder), 2, "no git clone", "covtrack init")

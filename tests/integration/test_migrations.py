@@ -7,7 +7,7 @@ from typing import Any
 
 import testtools
 from fixtures import TempDir
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from covtrack.store.database import Database
 from covtrack.store.engine import TO_WRITE, make_folder, make_upgrade_engine, read_url
@@ -82,6 +82,18 @@ class MigrationsContract:
             for revision in (above, below, above):
                 move(engine, revision, "the test's database")
                 self.assert_kept(old, self.read(engine), f"{below} to {above}")
+
+    def test_a_kind_of_job_that_is_not_known_below_is_left_behind(self: Any) -> None:
+        _, engine = self.open(HEAD)
+        self.fill(engine)
+        with engine.connect().execution_options(begin=TO_WRITE) as connection:
+            with connection.begin():
+                connection.execute(text("UPDATE jobs SET kind = 'rest' WHERE id = 1"))
+        move(engine, "0006", "the test's database")
+        old = self.read(engine)
+        self.assertEqual([2, 3], [row["id"] for row in old["jobs"]])
+        self.assertEqual([2, 3], [row["job_id"] for row in old["builds"]])
+        self.assertNotIn("provisional", old["runs"][0])
 
 
 class SQLiteMigrationsTest(MigrationsContract, testtools.TestCase):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ from fixtures import TempDir
 from sqlalchemy import Connection
 
 from covtrack.dispatching import handle_events
+from covtrack.endings import Ending, end_job
 from covtrack.gerrit.events import Event, EventKind
 from covtrack.settings import TrackedProject
 from covtrack.store import inbox, queueing
 from covtrack.store.database import Database
 from covtrack.store.queued import ALIVE, Job, JobKind, JobState, NewJob, VerdictState
 from tests.databases import postgresql, sqlite_url
+from tests.samples import OPEN, RESULT
 
 NOW = datetime(2200, 1, 2, 3, 4, 5, tzinfo=UTC)  # after all that the code itself notes
 LATER = NOW + timedelta(minutes=1)
@@ -191,6 +194,95 @@ class QueueContract:
         back = database.write(lambda c: queueing.recover(c, only={"a", "b"}, without={"a"}))
         self.assertEqual(1, back)
         self.assertEqual(21, claimed(without={"a"}))
+
+    def new(self, kind: JobKind, project: str, change: int | None = None) -> NewJob:
+        commit = f"{change or 0:040}"
+        return replace(
+            NEW_JOB, kind=kind, project=project, change=change, patch_set=change, commit=commit
+        )
+
+    def put(self, database: Database, *new: NewJob) -> list[int | None]:
+        return database.write(lambda c: [queueing.put_job(c, job, NOW) for job in new])
+
+    def test_rests_of_changes_wait_for_all_but_the_ledger(self: Any) -> None:
+        database = self.open()
+        self.put(
+            database,
+            self.new(JobKind.VERIFY, "d"),
+            self.new(JobKind.REST, "a", 1),
+            self.new(JobKind.ADVANCE, "a"),
+            self.new(JobKind.CHANGE, "b", 2),
+            self.new(JobKind.REST, "b", 3),
+            self.new(JobKind.CHANGE, "a", 4),
+        )
+        self.make_ready(database)
+        order = []
+        for minute in range(6):
+            job = self.claim(database, NOW + timedelta(minutes=minute))
+            order.append((job.kind, job.project))
+            self.end(database, job)
+        change, advance, rest = JobKind.CHANGE, JobKind.ADVANCE, JobKind.REST
+        self.assertEqual({(change, "a"), (change, "b")}, set(order[:2]))
+        self.assertEqual((advance, "a"), order[2])
+        self.assertEqual({(rest, "a"), (rest, "b")}, set(order[3:5]))
+        self.assertEqual((JobKind.VERIFY, "d"), order[5])
+
+    def test_the_rest_of_a_patch_set_is_queued_once(self: Any) -> None:
+        database = self.open()
+        rest, change = self.new(JobKind.REST, "a", 7), self.new(JobKind.CHANGE, "a", 7)
+        first, again, other = self.put(database, rest, rest, change)
+        self.assertIsNone(again)
+        self.assertNotIn(None, (first, other))
+        self.make_ready(database)
+        database.write(lambda c: queueing.put_values(c, first, {"state": JobState.RUNNING.value}))
+        self.assertEqual([None], self.put(database, rest))
+        self.assertEqual(1, database.write(queueing.recover))
+        self.assertEqual([None], self.put(database, rest))
+
+    def test_the_rest_ends_with_its_patch_set(self: Any) -> None:
+        ends = (EventKind.PATCH_SET, EventKind.ABANDONED, EventKind.MERGED)
+        states = (JobState.SUPERSEDED, JobState.CANCELLED, JobState.CANCELLED)
+        database = self.open()
+        for change, kind, state in zip((7, 8, 9), ends, states, strict=True):
+            first = replace(CREATED, change=change, commit=f"{change:040}")
+            self.tell(database, first)
+            rest = replace(self.new(JobKind.REST, "a", change), server="g", patch_set=1)
+            (job_id,) = self.put(database, rest)
+            newer = 2 if kind is EventKind.PATCH_SET else 1
+            self.tell(database, replace(first, kind=kind, patch_set=newer, at=200))
+            job = database.read(lambda c, job_id=job_id: queueing.read_job(c, job_id))
+            self.assertEqual((JobKind.REST, state), (job.kind, job.state), kind)
+
+    def ended(self: Any, *, provisional: bool, state: JobState) -> list[Job]:
+        """The jobs after one of a change that was measured, and was in that state, has ended."""
+        database = self.open()
+        (job_id,) = self.put(database, replace(NEW_JOB, change=7, patch_set=2, commit="a" * 40))
+        result = replace(
+            RESULT, complete=not provisional, provisional=OPEN if provisional else None
+        )
+        database.save_project(result.project, "m", Fraction(1))
+        run_id = database.save_run(result, snapshot="s", sha256="", tree=None, measured_at=NOW)
+        stored = database.run_of(run_id)
+        self.assertEqual(result.provisional, stored.provisional)
+        values = {"state": state.value, "run_id": run_id}
+        database.write(lambda c: queueing.put_values(c, job_id, values))
+        job = database.read(lambda c: queueing.read_job(c, job_id))
+        for _ in range(2):
+            end_job(database, lambda words: None, job, Ending(status=0, words=""))
+        found: list[Job] = self.jobs(database)
+        return found
+
+    def test_a_provisional_result_queues_the_rest(self: Any) -> None:
+        done, rest = self.ended(provisional=True, state=JobState.RUNNING)
+        self.assertEqual((JobState.DONE, VerdictState.PENDING), (done.state, done.verdict))
+        self.assertEqual((JobKind.REST, JobState.NEW), (rest.kind, rest.state))
+        same = ("server", "project", "branch", "change", "patch_set", "commit", "ref", "reason")
+        for name in same:
+            self.assertEqual(getattr(done, name), getattr(rest, name), name)
+
+    def test_a_final_or_unwanted_result_queues_nothing(self: Any) -> None:
+        self.assertEqual(1, len(self.ended(provisional=False, state=JobState.RUNNING)))
+        self.assertEqual(1, len(self.ended(provisional=True, state=JobState.SUPERSEDED)))
 
     def test_a_job_is_claimed_by_one_of_many(self: Any) -> None:
         database = self.open()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from textwrap import dedent
 
 from fixtures import MonkeyPatch
 
@@ -65,6 +66,33 @@ FILES: Mapping[str, str] = {
                 steps.step(300)
         """,
 }
+CHANGING = """\
+    import time
+    import unittest
+
+    from lib import steps
+
+
+    class NearTest(unittest.TestCase):
+        def test_both(self):
+            steps.other()
+            time.sleep(2 if steps.step(1) == 4 else 0)  # once the step is another one
+
+        def test_other(self):
+            steps.other()
+    """
+SLOW = """\
+    import time
+    import unittest
+
+    from lib.steps import step
+
+
+    class SlowTest(unittest.TestCase):
+        def test_slow(self):
+            time.sleep(0.5)
+            step(2)
+    """
 ALL = {"test_one", "test_two", "test_three", "test_far", "test_farther"}
 
 
@@ -145,6 +173,23 @@ class SparingTest(TrackingCase):
         self.clone.replace("lib/steps.py", "value * 2", "value * 3")
         self.clone.replace("lib/tests/test_near.py", "step(3)", "step(2000)")
         self.assertIn("test_three", self.ran(self.check()))
+
+    def test_a_spared_test_of_another_module_may_be_the_cheaper_proof(self) -> None:
+        other = "\n\ndef other():\n    return 1\n"
+        self.clone.commit(
+            "Another function",
+            {
+                "lib/steps.py": self.clone.read("lib/steps.py") + other,
+                "lib/tests/test_near.py": dedent(CHANGING),
+                "lib/tests/test_slow.py": dedent(SLOW),
+            },
+        )
+        self.measure(Select.ALL)
+        self.clone.replace("lib/steps.py", "value * 2", "value * 3")
+        self.assertNotIn("test_slow", self.ran(self.check()))
+        self.clone.replace("lib/steps.py", "return 1\n", "return 2\n")
+        ran = self.ran(self.check())
+        self.assertEqual({"test_other", "test_slow"}, ran)
 
     def test_a_line_that_loses_its_proof_brings_in_who_was_spared(self) -> None:
         self.clone.replace("lib/steps.py", "value * 2", "value * 3")

@@ -15,7 +15,7 @@ from covtrack.gerrit.policy import decide
 from covtrack.gerrit.settings import GerritServer, ReviewSettings
 from covtrack.store.queued import Job, JobKind, JobState
 from jobs.results import Fault, FaultKind, PatchCoverage, UncoveredRange
-from tests.samples import NOON
+from tests.samples import NOON, OPEN
 from tests.unit.test_review import PARENT, lacking, measured
 from venv_builder.errors import UsageError
 
@@ -65,6 +65,24 @@ def describe(
         link=None,
         may_rerun=True,
     )
+
+
+class ProvisionalCheckTest(TestCase):
+    result = measured(complete=False, provisional=OPEN)
+
+    def test_what_is_known_is_shown_while_the_rest_waits(self) -> None:
+        for state in (JobState.NEW, JobState.QUEUED, JobState.RUNNING, JobState.DONE):
+            check = describe(state, result=self.result, kind=JobKind.REST, label="Coverage")
+            (known,) = check["results"]
+            self.assertEqual("INFO", known["category"])
+            self.assertIn("Provisional: 12 of 840 affected tests ran", known["message"])
+            self.assertIn("at least", known["summary"])
+
+    def test_a_rest_that_failed(self) -> None:
+        check = describe(JobState.FAILED, result=self.result, kind=JobKind.REST)
+        failed, known = check["results"]
+        self.assertIn("The rest was not measured", failed["summary"])
+        self.assertIn("Provisional", known["message"])
 
 
 class CheckTest(TestCase):

@@ -24,7 +24,7 @@ from covtrack.contract import (
 from covtrack.schemas import schemas
 from covtrack.store.values import ProjectRow
 from jobs.results import Counts, FileMeasure, Measurement
-from tests.samples import COPIED, NOON, OWN, RESULT, RESULTS, make_stored
+from tests.samples import COPIED, NOON, OPEN, OWN, RESULT, RESULTS, make_stored
 
 CHECKED_IN = Path(__file__).parents[2] / "docs" / "contract"
 ROW = ProjectRow(
@@ -146,6 +146,7 @@ class RunReportTest(testtools.TestCase):
                     }
                 ],
                 "carried_from": {"b" * 40: 4, "c" * 40: 1},
+                "provisional": None,
                 "recorder": "monitoring",
                 "environment": "e" * 32,
                 "notes": ["A note."],
@@ -162,6 +163,24 @@ class RunReportTest(testtools.TestCase):
                 "cpu_seconds": 4.75,
             },
             check("run", to_json(RunReport.from_result(RESULT))),
+        )
+
+    def test_what_is_provisional_says_so(self) -> None:
+        result = replace(RESULT, complete=False, provisional=OPEN)
+        value = check("run", to_json(RunReport.from_result(result)))
+        self.assertFalse(value["complete"])
+        self.assertEqual(
+            {
+                "budget": 60.0,
+                "tests_affected": 840,
+                "tests_run": 12,
+                "tests_left": 300,
+                "seconds_left": 90.5,
+                "ways_left": 2,
+                "lines_undecided": 3,
+                "undecided": {"pkg/a.py": [3], "pkg/c.py": [1, 7]},
+            },
+            value["provisional"],
         )
 
     def test_branch_counts_stand_beside_where_measured(self) -> None:
@@ -204,12 +223,20 @@ class ProjectReportTest(testtools.TestCase):
                     "commit": "d" * 40,
                     "subject": "Change it",
                     "measured_at": "2026-05-04T12:00:00Z",
+                    "provisional": False,
                 },
                 "measured_at": "2026-05-04T12:00:00Z",
                 "ledger": None,
             },
             value,
         )
+
+    def test_a_last_change_that_is_provisional(self) -> None:
+        change = make_stored(complete=False, provisional=OPEN)
+        value = check(
+            "projects", to_json((ProjectReport.from_row(replace(ROW, last_change=change)),))
+        )
+        self.assertTrue(value[0]["last_change"]["provisional"])
 
     def test_one_that_was_never_measured_is_null_not_zero(self) -> None:
         row = replace(ROW, latest=None, last_change=None)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from math import inf
 
 import testtools
 from hypothesis import given
@@ -13,6 +14,7 @@ from jobs.sufficient import (
     Bits,
     Candidate,
     Doubt,
+    afford,
     cheapest_cover,
     choose_first,
     choose_more,
@@ -119,6 +121,66 @@ class MoreTest(testtools.TestCase):
 
     def test_another_way_asks_for_all_that_went_it(self) -> None:
         self.assertEqual({"z"}, self.more(0b11, groups=(1,)))
+
+
+def first_within(
+    found: Mapping[str, Candidate], forced: Collection[str], safe: Bits, seconds: float
+) -> frozenset[str]:
+    """The first round of a job with a budget."""
+    return afford(
+        choose_first(found, forced, safe),
+        found,
+        forced=forced,
+        wanted=subtract(unite(c.ran for c in found.values()), safe),
+        taken=(),
+        seconds=seconds,
+    )
+
+
+class AffordTest(testtools.TestCase):
+    @given(candidates(), st.sets(st.integers(0, 7)), BITS, st.floats(0.0, 30.0))
+    def test_never_more_than_what_is_forced_and_the_budget(
+        self, found: Mapping[str, Candidate], numbers: set[int], safe: Bits, seconds: float
+    ) -> None:
+        forced = {f"t{number}" for number in numbers} & found.keys()
+        chosen = first_within(found, forced, safe, seconds)
+        self.assertLessEqual(forced, chosen)
+        self.assertLessEqual(chosen, choose_first(found, forced, safe))
+        spent = sum(found[test].seconds for test in forced)
+        beside = sum(found[test].seconds for test in chosen - forced)
+        self.assertLessEqual(beside, max(0.0, seconds - spent) + 1e-6)
+        # What was left out would not have fitted in.
+        room = seconds - spent - beside
+        for test in choose_first(found, forced, safe) - chosen:
+            self.assertGreater(found[test].seconds, room - 1e-6)
+
+    @given(candidates(), st.sets(st.integers(0, 7)), BITS)
+    def test_without_end_it_is_what_is_chosen_without_a_budget(
+        self, found: Mapping[str, Candidate], numbers: set[int], safe: Bits
+    ) -> None:
+        forced = {f"t{number}" for number in numbers} & found.keys()
+        whole = choose_first(found, forced, safe)
+        self.assertEqual(whole, first_within(found, forced, safe, inf))
+
+    def test_what_proves_most_for_its_seconds_goes_first(self) -> None:
+        dear = make("dear", 0b001, 1.0, group=None)
+        cheap = make("cheap", 0b110, 1.0, group=None)
+        found = by_name(dear, cheap)
+        self.assertEqual({"cheap"}, first_within(found, (), {}, 1.5))
+        self.assertEqual({"cheap", "dear"}, first_within(found, (), {}, 2.0))
+
+    def test_a_new_way_is_worth_a_line(self) -> None:
+        known = make("known", 0b1, 1.0, group=None)
+        way = Candidate(test="way", seconds=0.5, ran={}, group=1)
+        self.assertEqual({"way"}, first_within(by_name(known, way), (), {}, 1.0))
+
+    def test_what_does_not_fit_is_passed_over(self) -> None:
+        dear, small = make("dear", 0b111, 2.0, None), make("small", 0b1000, 1.0, None)
+        self.assertEqual({"small"}, first_within(by_name(dear, small), (), {}, 1.0))
+
+    def test_forced_tests_run_beyond_the_budget(self) -> None:
+        found = by_name(make("changed", 0b1, 9.0), make("other", 0b10, 0.1, 1))
+        self.assertEqual({"changed"}, first_within(found, ["changed"], {}, 1.0))
 
 
 class WaysTest(testtools.TestCase):

@@ -37,6 +37,7 @@ from jobs.results import (
     TestCounts,
     UncoveredRange,
 )
+from tests.samples import OPEN
 from venv_builder.progress import Advanced, Noted, StageEnded, StageStarted
 
 RESULT = JobResult(
@@ -103,6 +104,14 @@ class RenderTest(TestCase):
 
     def test_subject_is_quoted_as_it_is(self) -> None:
         self.assertIn(RESULT.subject, rendered())
+
+    def test_provisional(self) -> None:
+        shown = rendered(complete=False, provisional=OPEN)
+        self.assertIn("provisional: 12 of 840 affected tests ran within the budget of 60 s", shown)
+        self.assertIn("300 are still to run (90.5 s by their durations), 3 statements are", shown)
+        self.assertIn("at least 66.66 %", shown)
+        self.assertIn("at most 400", shown)
+        self.assertNotIn("incomplete", shown)
 
     def test_branches(self) -> None:
         counts = Counts(statements=10, covered=5, branches=8, branches_covered=3)
