@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
+from typing import Protocol
 
 from jobs.comparison import Span
 from jobs.snapshot import opened
@@ -32,6 +33,22 @@ def span_bits(spans: Collection[Span]) -> int:
     for first, last in spans:
         mask |= ((1 << (last - first + 1)) - 1) << first
     return mask
+
+
+class Witness(Protocol):
+    """What can tell the contexts of a measured commit that used something; see Footprints."""
+
+    def rows(self, path: str) -> Iterable[tuple[str, int]]: ...
+
+    def running(self, path: str, spans: Collection[Span]) -> set[str]: ...
+
+    def measures(self, path: str) -> bool: ...
+
+    def using(self, paths: Collection[str]) -> set[str]: ...
+
+    def touching(self, kind: Touch, names: Collection[str]) -> set[str]: ...
+
+    def touched(self, kind: Touch) -> Iterable[tuple[str, str]]: ...
 
 
 class Footprints:

@@ -6,27 +6,33 @@ Lays the merged tree out and has it parsed as a job would; what ran comes from t
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.carrying import plan_moves
-from jobs.choosing import choose_tests
+from jobs.choosing import find_reached_known, need_modules
+from jobs.cut_footprints import BasisFootprints, CutFootprints
+from jobs.cut_rows import rows_in
+from jobs.cuts import Basis, Cut, changed
 from jobs.execution import parse_sources
+from jobs.footprint import Footprints, Witness
 from jobs.ground import Ground, set_up
 from jobs.job import measure_snapshot
 from jobs.merge import FileMove, MergePlan
 from jobs.parsing import ParsedTree
-from jobs.prospective import Gains, Joined, Part, Rows, Tip, find_gains, join, move_rows
+from jobs.prospective import Gains, Joined, Part, Tip, find_gains, join, move_rows
 from jobs.request import Base, Request
 from jobs.results import Measurement
-from jobs.selection import find_reached_tests
 from jobs.snapshot import (
+    Circumstances,
     TestRecord,
     has_arcs,
+    read_circumstances,
     read_contexts,
     read_executed,
+    read_measured,
     read_rows,
     read_tests,
 )
@@ -37,14 +43,15 @@ from venv_builder.progress import Listener, Noted, Stages
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenChange:
-    """A measured change, and the measured commit below it that it is held against.
+    """A measured change (a sha), cut from the measured commit below it that it is held against.
 
-    `executed` are the commits of the change's tree: what ran at one of them ran for the change.
+    `basis` is that commit's.
     """
 
-    measured: Base
-    against: Base
-    executed: frozenset[str]
+    commit: str
+    against: str
+    cut: Cut
+    basis: Basis
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +83,7 @@ def join_changes(
     with ExitStack() as held:
         held.callback(shutil.rmtree, request.places.scratch, ignore_errors=True)
         ground = set_up(request, stages, held)
+        need_modules(request, ground)
         with stages.stage("parse"):
             reader = Reader(request, ground, parse_sources(request, ground))
         with stages.stage("select", f"what {len(changes)} changes reach together"):
@@ -102,9 +110,9 @@ def join_changes(
 
 def _check_kind(tip: Base, changes: Iterable[OpenChange]) -> None:
     for change in changes:
-        if has_arcs(change.measured.snapshot) != has_arcs(tip.snapshot):
+        if change.cut.arcs != has_arcs(tip.snapshot):
             raise UsageError(
-                f"Of {change.measured.commit[:10]} and the tip only one measures branches: their "
+                f"Of {change.commit[:10]} and the tip only one measures branches: their "
                 "figures cannot be joined.",
                 advice="Leave the change out, or set branch_coverage for the project.",
             )
@@ -120,33 +128,47 @@ class Reader:
         self.notes: list[str] = []
         self._seen: tuple[str, Ground] | None = None  # one alone: each may hold a tree's outlines
         self._moves: dict[str, Mapping[str, FileMove]] = {}
-        self._known: dict[str, Mapping[str, TestRecord]] = {}
+        self._footprints: dict[int, BasisFootprints] = {}
 
     def part(self, change: OpenChange) -> Part:
         """One change: what ran for it, and what else of the merged tree reaches that."""
-        tests, before = self.tests(change.measured), self.tests(change.against)
-        fresh = {test: r for test, r in tests.items() if r.executed in change.executed}
+        cut, basis = change.cut, change.basis
+        moves, moves_before = self._moves_of(change.commit), self._moves_of(change.against)
+        parted = {
+            path
+            for path in moves.keys() | moves_before.keys()
+            if moves.get(path) != moves_before.get(path)
+        }
+        now, before = rows_in(cut, basis, parted)
+        measured = changed(basis.measured, cut.measured)
+        footprints = CutFootprints(self._footprints_of(basis), cut)
         return Part(
-            commit=change.measured.commit,
-            fresh=fresh,
-            reached=self._reached(change.measured, tests),
-            gone=frozenset(before.keys() - tests.keys()),
-            rows=self._rows(change.measured, fresh, tests),
-            spared=frozenset(test for test, record in tests.items() if record.spared),
-            base_rows=self._rows(change.against, fresh, before),
+            commit=change.commit,
+            fresh=cut.fresh,
+            reached=self._reached(
+                change.commit, cut.fresh, cut.circumstances, measured, footprints
+            ),
+            gone=cut.gone,
+            rows=move_rows(now, moves),
+            spared=changed(basis.spared, cut.spared),
+            base_rows=move_rows(before, moves_before),
         )
 
     def tip(self, tip: Base, parts: Iterable[Part]) -> Tip:
         """The tip, with the rows of all that the parts may change."""
-        tests = self.tests(tip)
-        reached = self._reached(tip, tests)
-        fresh = reached.union(*(part.fresh for part in parts))
-        executed = {"": read_executed(tip.snapshot)}
+        tests = read_tests(tip.snapshot)
+        with closing(Footprints(tip.snapshot)) as footprints:
+            under, measured = read_circumstances(tip.snapshot), read_measured(tip.snapshot)
+            reached = self._reached(tip.commit, tests, under, measured, footprints)
+        contexts = reached.union(
+            read_contexts(tip.snapshot) - tests.keys(), *(part.fresh for part in parts)
+        )
+        moves = self._moves_of(tip.commit)
         return Tip(
             tests=tests,
             reached=reached,
-            rows=self._rows(tip, fresh, tests),
-            covered=move_rows(executed, self._moves_of(tip))[""],
+            rows=move_rows(read_rows(tip.snapshot, contexts), moves),
+            covered=move_rows({"": read_executed(tip.snapshot)}, moves)[""],
         )
 
     def write(self, tip: Base, joined: Joined, target: Path) -> None:
@@ -156,7 +178,7 @@ class Reader:
         write_snapshot(
             target,
             base=tip.snapshot,
-            plan=MergePlan(dropped=joined.dropped, moves=self._moves_of(tip)),
+            plan=MergePlan(dropped=joined.dropped, moves=self._moves_of(tip.commit)),
             fresh=[anew],
             tests=joined.tests.values(),
             measured=self.parsed.files.keys(),
@@ -164,35 +186,34 @@ class Reader:
             circumstances=self.ground.circumstances,
         )
 
-    def tests(self, base: Base) -> Mapping[str, TestRecord]:
-        """All tests of a measured commit; read once."""
-        if base.commit not in self._known:
-            self._known[base.commit] = read_tests(base.snapshot)
-        return self._known[base.commit]
+    def _footprints_of(self, basis: Basis) -> BasisFootprints:
+        """The same for all changes that are held against one commit."""
+        return self._footprints.setdefault(id(basis), BasisFootprints(basis))
 
-    def _rows(self, base: Base, fresh: Iterable[str], tests: Mapping[str, TestRecord]) -> Rows:
-        others = read_contexts(base.snapshot) - tests.keys()
-        return move_rows(read_rows(base.snapshot, others.union(fresh)), self._moves_of(base))
-
-    def _reached(self, base: Base, tests: Mapping[str, TestRecord]) -> frozenset[str]:
+    def _reached(
+        self,
+        commit: str,
+        tests: Mapping[str, TestRecord],
+        under: Circumstances | None,
+        measured: Collection[str],
+        footprints: Witness,
+    ) -> frozenset[str]:
         """Tests of a measured commit that run otherwise in the merged tree, or may."""
-        request = replace(self.request, base=base)
-        selection = choose_tests(request, self._seen_from(base), tests, self.parsed.files)
-        if not selection.carry:
-            why = next(iter(selection.reasons.values()))
-            self.notes.append(f"No test of {base.commit[:10]} is known to run so: {why}.")
-        modules = {test: record.module for test, record in tests.items()}
-        gone = (test for test, module in modules.items() if module in selection.gone)
-        return find_reached_tests(selection, modules).union(gone)
+        reached, why = find_reached_known(
+            self._seen_from(commit), tests, under, measured, footprints, self.parsed.files
+        )
+        if why:
+            self.notes.append(f"No test of {commit[:10]} is known to run so: {why}.")
+        return reached
 
-    def _moves_of(self, base: Base) -> Mapping[str, FileMove]:
-        if base.commit not in self._moves:
-            self._moves[base.commit] = dict(plan_moves(self._seen_from(base), self.parsed))
-        return self._moves[base.commit]
+    def _moves_of(self, commit: str) -> Mapping[str, FileMove]:
+        if commit not in self._moves:
+            self._moves[commit] = dict(plan_moves(self._seen_from(commit), self.parsed))
+        return self._moves[commit]
 
-    def _seen_from(self, base: Base) -> Ground:
+    def _seen_from(self, commit: str) -> Ground:
         """The merged tree's ground with that commit as its base."""
-        if self._seen is None or self._seen[0] != base.commit:
+        if self._seen is None or self._seen[0] != commit:
             mirror, sha = self.request.mirror, self.request.commit.sha
-            self._seen = base.commit, self.ground.based_on(mirror, base.commit, sha)
+            self._seen = commit, self.ground.based_on(mirror, commit, sha)
         return self._seen[1]

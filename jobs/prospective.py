@@ -41,7 +41,7 @@ class Part:
     `reached` are tests of the change that something else of the merged tree can reach, `spared`
     those that it reaches itself but did not run: what they run is unknown. `rows` and `base_rows`
     are of its fresh tests and of all that is no test, for the change and for the commit that it
-    is held against.
+    is held against; of what is no test, files that are the same in both may be left out.
     """
 
     commit: str
@@ -139,7 +139,7 @@ def _contexts_of_no_test(tip: Tip, parts: Iterable[Part]) -> set[str]:
         context
         for part in parts
         for context in part.rows.keys() | part.base_rows.keys()
-        if context not in tests and part.rows.get(context) != part.base_rows.get(context)
+        if context not in tests and part.rows.get(context, {}) != part.base_rows.get(context, {})
     }
 
 

@@ -7,7 +7,7 @@ from functools import cached_property
 
 from jobs.comparison import Span
 from jobs.dependencies import Dependencies
-from jobs.footprint import Footprints, Touch, span_bits
+from jobs.footprint import Touch, Witness, span_bits
 from jobs.snapshot import TestRecord
 from jobs.suite import TestModule
 
@@ -17,7 +17,7 @@ class BaseUses:
 
     def __init__(
         self,
-        footprints: Footprints,
+        footprints: Witness,
         known: Mapping[str, TestRecord],
         dependencies: Dependencies,
         modules: Iterable[TestModule],
