@@ -106,7 +106,7 @@ def make_basis(snapshot: Path) -> Basis:
     return Basis(
         measured=read_measured(snapshot),
         spared=_spared(tests),
-        traces=_read_traces(snapshot, read_contexts(snapshot) - tests.keys()),
+        traces=read_traces(snapshot, read_contexts(snapshot) - tests.keys()),
     )
 
 
@@ -120,8 +120,8 @@ def make_cut(snapshot: Path, against: Path, executed: Collection[str]) -> Cut:
     others = read_contexts(snapshot) - tests.keys()
     others_before = read_contexts(against) - before.keys()
     now, was = _part(
-        _read_traces(snapshot, others.union(fresh)),
-        _read_traces(against, others_before.union(fresh)),
+        read_traces(snapshot, others.union(fresh)),
+        read_traces(against, others_before.union(fresh)),
         fresh.keys(),
     )
     return Cut(
@@ -177,7 +177,8 @@ def _lacking(mine: Table, other: Table, fresh: Set[str]) -> Table:
     return found
 
 
-def _read_traces(snapshot: Path, contexts: Set[str]) -> Traces:
+def read_traces(snapshot: Path, contexts: Set[str]) -> Traces:
+    """All that some contexts left in a whole snapshot."""
     with opened(snapshot) as db:
         names = {
             number: name

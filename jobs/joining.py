@@ -6,8 +6,8 @@ Lays the merged tree out and has it parsed as a job would; what ran comes from t
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,26 +86,47 @@ def join_changes(
         need_modules(request, ground)
         with stages.stage("parse"):
             reader = Reader(request, ground, parse_sources(request, ground))
-        with stages.stage("select", f"what {len(changes)} changes reach together"):
-            parts = [reader.part(change) for change in changes]
-            branch = reader.tip(tip, parts)
-        with stages.stage("merge"):
-            joined = join(branch, parts)
-            reader.write(tip, joined, target)
-        with stages.stage("measure"):
-            measurement = measure_snapshot(request, reader.parsed, target)
-            gains = find_gains(branch, parts, reader.parsed.files, measurement)
+        found = join_onto(reader, tip, changes, target, stages.stage)
         notes = (*ground.prepared.notes, *reader.notes)
     for note in notes:
         listener(Noted(sentence=note))
     return Prospective(
-        measurement=measurement,
-        gains=gains,
-        tests=joined.tests,
-        overlapping=joined.overlapping,
+        measurement=found.measurement,
+        gains=found.gains,
+        tests=found.joined.tests,
+        overlapping=found.joined.overlapping,
         notes=notes,
         seconds=dict(stages.seconds),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What the join of all changes found."""
+
+    joined: Joined
+    measurement: Measurement
+    gains: Gains
+
+
+def join_onto(
+    reader: Reader,
+    tip: Base,
+    changes: Sequence[OpenChange],
+    target: Path,
+    stage: Callable[[str], AbstractContextManager[None]],
+) -> Found:
+    """The stages of a join on the ground of the merged tree."""
+    with stage("select"):
+        parts = [reader.part(change) for change in changes]
+        branch = reader.tip(tip, parts)
+    with stage("merge"):
+        joined = join(branch, parts)
+        reader.write(tip, joined, target)
+    with stage("measure"):
+        measurement = measure_snapshot(reader.request, reader.parsed, target)
+        gains = find_gains(branch, parts, reader.parsed.files, measurement)
+    return Found(joined=joined, measurement=measurement, gains=gains)
 
 
 def _check_kind(tip: Base, changes: Iterable[OpenChange]) -> None:
