@@ -60,6 +60,7 @@ class Maker:
         self.work = work
         self.mirror = Mirror(work.repository / ".git")
         self.folder = work.root / "changes"
+        self.edited: set[str] = set()
         self.chance = random.Random(2)  # noqa: S311 (the same each time)
 
     def make(self, changes: int, baselines: int) -> None:
@@ -108,13 +109,13 @@ class Maker:
     def _choose(
         self, number: int, baseline: int, sources: list[str], modules: list[tuple[str, list[str]]]
     ) -> Plan:
-        module, tests = modules.pop(self.chance.randrange(len(modules)))
+        module, tests = self.chance.choice(modules)
         return Plan(
             number=number,
             baseline=baseline,
             sources=tuple(sources.pop() for _ in range(self.chance.randint(1, 3))),
             module=module,
-            tests=tuple(sorted(tests)[:AGAIN]),
+            tests=tuple(sorted(self.chance.sample(tests, AGAIN))),
         )
 
     def _sources(self, snapshot: Path) -> list[str]:
@@ -123,23 +124,21 @@ class Maker:
         return [n for n in names if "def " in (self.work.repository / n).read_text()]
 
     def _modules(self, snapshot: Path) -> list[tuple[str, list[str]]]:
-        """Test modules that have enough tests, and classes to put one more in."""
+        """Test modules that have enough tests, each with these."""
         found: dict[str, list[str]] = defaultdict(list)
         for test, record in read_tests(snapshot).items():
             found[record.module].append(test)
-        return [
-            (name, tests)
-            for name, tests in sorted(found.items())
-            if len(tests) >= AGAIN
-            and _last_class((self.work.repository / make_module(name).path).read_text())
-        ]
+        return [(name, sorted(ts)) for name, ts in sorted(found.items()) if len(ts) >= AGAIN]
 
     def _commit(self, plan: Plan, base: str, number: int) -> str:
         repository = self.work.repository
         git(repository, "checkout", "--quiet", "--force", "--detach", base)
         for path in plan.sources:
             edit_source(repository / path, number)
-        edit_test(repository / make_module(plan.module).path, number)
+        path = make_module(plan.module).path
+        if path in self.edited or not edit_test(repository / path, number):
+            add_test(repository / path, number)
+        self.edited.add(path)
         return commit_all(repository, f"Change {number}")
 
     def _make_change(
@@ -216,19 +215,22 @@ def edit_source(path: Path, number: int) -> None:
     path.write_text("".join(lines))
 
 
-def edit_test(path: Path, number: int) -> None:
-    """One test more in the last class."""
+def edit_test(path: Path, number: int) -> bool:
+    """One test more in the last class; whether there is a class."""
     lines = path.read_text().splitlines(keepends=True)
-    last = _last_class("".join(lines))
-    assert last is not None
-    body = f"\n    def test_added_{number}(self):\n        self.assertTrue({number})\n"
-    lines.insert(last.end_lineno or last.lineno, body)
-    path.write_text("".join(lines))
+    classes = [n for n in ast.parse("".join(lines)).body if isinstance(n, ast.ClassDef)]
+    if classes:
+        body = f"\n    def test_added_{number}(self):\n        self.assertTrue({number})\n"
+        lines.insert(classes[-1].end_lineno or classes[-1].lineno, body)
+        path.write_text("".join(lines))
+    return bool(classes)
 
 
-def _last_class(source: str) -> ast.ClassDef | None:
-    found = [node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
-    return found[-1] if found else None
+def add_test(path: Path, number: int) -> None:
+    """A new module beside the test module at `path`, with one test."""
+    head = "import unittest\n\n\nclass AddedTest(unittest.TestCase):\n"
+    body = f"    def test_added_{number}(self):\n        self.assertTrue({number})\n"
+    path.with_name(f"test_added_{number}.py").write_text(head + body)
 
 
 def moved_row(test: str, traces: Traces, diff: TreeDiff) -> Row:

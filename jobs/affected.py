@@ -225,7 +225,7 @@ class _Search:
 
     def _take_subclasses(self, path: str, owner: str, why: str) -> None:
         """Have the files loaded that inherit a class whose tests are other ones now."""
-        for file in self.classes.subclass_files(path, {owner.rpartition(".")[2]}):
+        for file in self.classes.subclass_files(path, frozenset({owner.rpartition(".")[2]})):
             self.reached.modules.setdefault(file, why)
 
     def _take_class(self, path: str, owner: str, why: str) -> None:
@@ -246,41 +246,40 @@ class _Search:
 
     def _follow_name(self, name: _Name, why: str) -> None:
         """Reach the functions and statements that use a name."""
-        words = frozenset({name.name})
+        self._take_readers(name, frozenset({name.name}), why)
         if name.owner:
-            self._take_readers(name, words, why, self._family(name))
             return
-        self._take_readers(name, words, why)
         if name.name == "__all__":
             for path in self.tree.dependencies.dependents([name.path]):
                 if _brings_names(self.tree.outline(path)):
                     self._take_module(path, f"{path} imports *: {why}")
 
-    def _take_readers(
-        self,
-        name: _Name,
-        words: frozenset[str],
-        why: str,
-        family: Set[str] | None = None,
-    ) -> None:
+    def _take_readers(self, name: _Name, words: frozenset[str], why: str) -> None:
         """Reach what uses one of the words; of an attribute, only the class's own users.
 
         Plain names mean a file's own globals, and those that `import *` brings; from elsewhere a
         name is reached as a word.
         """
         dependents = self.tree.dependencies.dependents([name.path])
-        near = self._near(name.path)
-        allowed = near if family is None else near & family
-        imports = {f"{path}{IMPORTED}" for path in dependents}
+        allowed: Set[str] | None = None
         for path in self.tree.mentioning(words):
             outline = self.tree.outline(path)
             if outline is None:
                 continue
             own = path == name.path or (path in dependents and _brings_names(outline))
-            contexts = self._ran(path, (f for f in outline.functions if _uses(f, words, own=own)))
-            self._reach(contexts & (allowed | imports), f"uses {_show(words)}: {why}")
+            contexts = self._ran(path, outline.functions_using(words, own=own))
+            if contexts and allowed is None:
+                allowed = self._allowed(name, words, dependents)
+            self._reach(contexts & (allowed or set()), f"uses {_show(words)}: {why}")
             if path in dependents:
                 self._take_using_statements(path, outline, name, words, why, own=own)
+
+    def _allowed(self, name: _Name, words: Collection[str], dependents: Set[str]) -> Set[str]:
+        """Contexts that can come by a name: that depend on its file, and know its class."""
+        near = self._near(name.path)
+        family = self._family(name) if name.owner and words is not ANNOTATION_READERS else None
+        imports = {f"{path}{IMPORTED}" for path in dependents}
+        return (near if family is None else near & family) | imports
 
     def _take_using_statements(
         self,
@@ -292,17 +291,16 @@ class _Search:
         *,
         own: bool,
     ) -> None:
-        for statement in outline.statements:
+        for statement in outline.statements_using(words, own=own):
             if name.owner and statement.kind is StatementKind.IMPORT:
                 continue
-            if _uses(statement, words, own=own):
-                line = f"line {statement.line} of {path}"
-                self._once(
-                    (path, statement.line, statement.hash),
-                    lambda s=statement, at=line: self._take_statement(  # type: ignore[misc]
-                        path, s, f"{at} uses {_show(words)}: {why}"
-                    ),
-                )
+            line = f"line {statement.line} of {path}"
+            self._once(
+                (path, statement.line, statement.hash),
+                lambda s=statement, at=line: self._take_statement(  # type: ignore[misc]
+                    path, s, f"{at} uses {_show(words)}: {why}"
+                ),
+            )
 
     def _family(self, name: _Name) -> Set[str] | None:
         """Contexts that run or name a class or one that inherits it, and tests in those.
@@ -320,8 +318,7 @@ class _Search:
             for statement in outline.statements:
                 if statement.kind is StatementKind.CLASS and statement.bound[0] in names:
                     contexts |= self.uses.named(path, f"{statement.bound[0]}.")
-            users = (f for f in outline.functions if _concerns(f, names))
-            contexts |= self._ran(path, users)
+            contexts |= self._ran(path, outline.functions_concerning(names))
         return contexts
 
 
@@ -330,19 +327,9 @@ def _span(function: Scope) -> Span:
     return function.body, function.last
 
 
-def _uses(part: Scope | Statement, words: frozenset[str], *, own: bool) -> bool:
-    return not words.isdisjoint(part.words) or (own and not words.isdisjoint(part.names))
-
-
 def _brings_names(outline: Outline | None) -> bool:
     """Whether an `import *` of a file may bind a name that stands nowhere in it."""
     return outline is not None and any("*" in found.names for found in outline.imports)
-
-
-def _concerns(function: Scope, names: Set[str]) -> bool:
-    """Whether a function is a method of one of the classes, or uses its name."""
-    used = (function.name.split("."), function.names, function.words)
-    return any(not names.isdisjoint(words) for words in used)
 
 
 def _is_dunder(name: str) -> bool:

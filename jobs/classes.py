@@ -32,6 +32,7 @@ class Classes:
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
+        self._subclasses: dict[frozenset[str], Set[str]] = {}
 
     def has_foreign_base(self, path: str, owner: str) -> bool:
         """Whether something outside the tree may call methods of the class by itself."""
@@ -83,9 +84,7 @@ class Classes:
             more: set[str] = set()
             for path in self._tree.mentioning(waiting):
                 outline = self._tree.outline(path)
-                for statement in outline.statements if outline else ():
-                    if waiting.isdisjoint(statement.names | statement.words):
-                        continue
+                for statement in outline.statements_using(waiting, own=True) if outline else ():
                     if statement.kind in (StatementKind.EFFECT, StatementKind.DEF):
                         return None
                     more |= _names_given(statement)
@@ -93,27 +92,31 @@ class Classes:
             names |= waiting
         return names
 
-    def subclass_names(self, names: Set[str]) -> set[str]:
+    def subclass_names(self, names: frozenset[str]) -> Set[str]:
         """The names of classes that may inherit one of those, and of what is bound to one."""
+        if names not in self._subclasses:
+            self._subclasses[names] = self._find_subclass_names(names)
+        return self._subclasses[names]
+
+    def _find_subclass_names(self, names: Set[str]) -> Set[str]:
         found: set[str] = set()
         waiting = set(names)
         while waiting:
             more: set[str] = set()
             for path in self._tree.mentioning(waiting):
                 outline = self._tree.outline(path)
-                for statement in outline.statements if outline else ():
-                    if not waiting.isdisjoint(statement.names | statement.words):
-                        more |= _names_given(statement)
+                for statement in outline.statements_using(waiting, own=True) if outline else ():
+                    more |= _names_given(statement)
             waiting = more - found - names
             found |= waiting
         return found
 
-    def subclass_files(self, path: str, names: Set[str]) -> set[str]:
+    def subclass_files(self, path: str, names: frozenset[str]) -> set[str]:
         every = names | self.subclass_names(names)
         dependents = self._tree.dependencies.dependents([path])
         return {
             file
-            for file in dependents.intersection(self._tree.mentioning(every))
+            for file in dependents & set(self._tree.mentioning(every))
             if any(not every.isdisjoint(s.names | s.words) for s in self.statements(file))
         }
 

@@ -119,13 +119,15 @@ class CutFootprints:
             found |= self._touching.get(what, self._basis.touching.get(what, set()))
         return found
 
-    def touched(self, kind: Touch) -> Iterator[tuple[str, str]]:
-        """(name, context) of everything touched in that way."""
-        for what in self._basis.touching.keys() | self._touching.keys():
-            found, _, name = what.partition(" ")
-            if found == kind.value:
-                for context in self._touching.get(what, self._basis.touching.get(what, ())):
-                    yield name, context
+    def touched(self, kind: Touch) -> Mapping[str, Collection[str]]:
+        """The contexts, by the name that they touched in that way."""
+        prefix = f"{kind.value} "
+        found = {**self._basis.touching, **self._touching}
+        return {
+            what.removeprefix(prefix): contexts
+            for what, contexts in found.items()
+            if what.startswith(prefix)
+        }
 
 
 def _pairs(traces: Traces) -> Iterator[tuple[str, str]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
@@ -48,7 +48,7 @@ class Witness(Protocol):
 
     def touching(self, kind: Touch, names: Collection[str]) -> set[str]: ...
 
-    def touched(self, kind: Touch) -> Iterable[tuple[str, str]]: ...
+    def touched(self, kind: Touch) -> Mapping[str, Collection[str]]: ...
 
 
 class Footprints:
@@ -95,13 +95,16 @@ class Footprints:
         rows = self._db.execute(query, (kind.value, json.dumps(sorted(names))))
         return {context for (context,) in rows}
 
-    def touched(self, kind: Touch) -> Iterator[tuple[str, str]]:
-        """(name, context) of everything touched in that way."""
+    def touched(self, kind: Touch) -> Mapping[str, Collection[str]]:
+        """The contexts, by the name that they touched in that way."""
+        found: dict[str, list[str]] = {}
         query = (
             "SELECT name, context FROM covtrack_touched JOIN context ON id = context_id"
             " WHERE kind = ?"
         )
-        yield from self._db.execute(query, (kind.value,))
+        for name, context in self._db.execute(query, (kind.value,)):
+            found.setdefault(name, []).append(context)
+        return found
 
     def names(self, kind: Touch, without: Collection[str] = ()) -> set[str]:
         """Names touched in that way by other contexts than those."""

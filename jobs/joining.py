@@ -11,7 +11,6 @@ from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.carrying import plan_moves
 from jobs.choosing import find_reached_known, need_modules
 from jobs.cut_footprints import BasisFootprints, CutFootprints
 from jobs.cut_rows import rows_in
@@ -37,6 +36,7 @@ from jobs.snapshot import (
     read_tests,
 )
 from jobs.snapshot_writing import write_rows, write_snapshot
+from jobs.views import Views
 from venv_builder.errors import UsageError
 from venv_builder.progress import Listener, Noted, Stages
 
@@ -118,6 +118,7 @@ def join_onto(
 ) -> Found:
     """The stages of a join on the ground of the merged tree."""
     with stage("select"):
+        reader.views.prepare([(change.commit, change.against) for change in changes])
         parts = [reader.part(change) for change in changes]
         branch = reader.tip(tip, parts)
     with stage("merge"):
@@ -147,18 +148,20 @@ class Reader:
         self.ground = ground
         self.parsed = parsed
         self.notes: list[str] = []
-        self._seen: tuple[str, Ground] | None = None  # one alone: each may hold a tree's outlines
+        self.views = Views(request.mirror, ground, request.commit.sha, parsed)
         self._moves: dict[str, Mapping[str, FileMove]] = {}
         self._footprints: dict[int, BasisFootprints] = {}
 
     def part(self, change: OpenChange) -> Part:
         """One change: what ran for it, and what else of the merged tree reaches that."""
         cut, basis = change.cut, change.basis
-        moves, moves_before = self._moves_of(change.commit), self._moves_of(change.against)
+        seen = self.views.beside(change.commit, change.against)
+        moves = self.views.moves(seen)
+        moves_before = self._moves_of(change.against)
         parted = {
             path
             for path in moves.keys() | moves_before.keys()
-            if moves.get(path) != moves_before.get(path)
+            if moves.get(path) is not moves_before.get(path)
         }
         now, before = rows_in(cut, basis, parted)
         measured = changed(basis.measured, cut.measured)
@@ -167,7 +170,7 @@ class Reader:
             commit=change.commit,
             fresh=cut.fresh,
             reached=self._reached(
-                change.commit, cut.fresh, cut.circumstances, measured, footprints
+                seen, change.commit, cut.fresh, cut.circumstances, measured, footprints
             ),
             gone=cut.gone,
             rows=move_rows(now, moves),
@@ -180,7 +183,9 @@ class Reader:
         tests = read_tests(tip.snapshot)
         with closing(Footprints(tip.snapshot)) as footprints:
             under, measured = read_circumstances(tip.snapshot), read_measured(tip.snapshot)
-            reached = self._reached(tip.commit, tests, under, measured, footprints)
+            reached = self._reached(
+                self.views.whole(tip.commit), tip.commit, tests, under, measured, footprints
+            )
         contexts = reached.union(
             read_contexts(tip.snapshot) - tests.keys(), *(part.fresh for part in parts)
         )
@@ -213,6 +218,7 @@ class Reader:
 
     def _reached(
         self,
+        seen: Ground,
         commit: str,
         tests: Mapping[str, TestRecord],
         under: Circumstances | None,
@@ -221,7 +227,7 @@ class Reader:
     ) -> frozenset[str]:
         """Tests of a measured commit that run otherwise in the merged tree, or may."""
         reached, why = find_reached_known(
-            self._seen_from(commit), tests, under, measured, footprints, self.parsed.files
+            seen, tests, under, measured, footprints, self.parsed.files
         )
         if why:
             self.notes.append(f"No test of {commit[:10]} is known to run so: {why}.")
@@ -229,12 +235,5 @@ class Reader:
 
     def _moves_of(self, commit: str) -> Mapping[str, FileMove]:
         if commit not in self._moves:
-            self._moves[commit] = dict(plan_moves(self._seen_from(commit), self.parsed))
+            self._moves[commit] = self.views.moves(self.views.whole(commit))
         return self._moves[commit]
-
-    def _seen_from(self, commit: str) -> Ground:
-        """The merged tree's ground with that commit as its base."""
-        if self._seen is None or self._seen[0] != commit:
-            mirror, sha = self.request.mirror, self.request.commit.sha
-            self._seen = commit, self.ground.based_on(mirror, commit, sha)
-        return self._seen[1]

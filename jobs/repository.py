@@ -8,41 +8,21 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import git
 from git.exc import GitCommandError, InvalidGitRepositoryError
 
 from jobs.addresses import without_password
-from jobs.diff import DIFFED, LOGGED, TreeDiff, parse_diff, parse_log
+from jobs.diff import DIFFED, LOGGED, RAW, RawChanges, TreeDiff, parse_diff, parse_log, parse_raw
+from jobs.git_settings import OPTIONS, forget_hook_variables, reason_of
 from venv_builder.errors import InfrastructureError, UsageError
 from venv_builder.files import remove_anything
-
-# A mirror runs no hook, no fsmonitor, no filter of the user's or of the repository's own.
-CONFIG = {
-    "core.hooksPath": "/dev/null",
-    "core.fsmonitor": "false",
-    "core.quotePath": "false",
-    "core.autocrlf": "false",
-    "gc.auto": "0",
-    "protocol.ext.allow": "never",
-}
-OPTIONS = tuple(word for name, value in CONFIG.items() for word in ("-c", f"{name}={value}"))
-# Git sets these for hooks and for `rebase --exec`; each names one repository, not ours.
-HOOK_VARIABLES = (
-    "GIT_DIR",
-    "GIT_WORK_TREE",
-    "GIT_INDEX_FILE",
-    "GIT_COMMON_DIR",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-    "GIT_NAMESPACE",
-    "GIT_PREFIX",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,20 +43,6 @@ class MergedTree:
 
     tree: str
     conflicts: tuple[str, ...]
-
-
-def forget_hook_variables() -> None:
-    """Drop what a hook that runs covtrack was told: git's commands would obey it."""
-    for name in HOOK_VARIABLES:
-        os.environ.pop(name, None)
-
-
-def reason_of(error: Exception) -> str:
-    text = str(getattr(error, "stderr", "") or error)
-    lines = [line.strip(" '\"") for line in text.splitlines() if line.strip(" '\"")]
-    words = [line.removeprefix("stderr: ").lstrip("'") for line in lines]
-    useful = [line for line in words if line.startswith(("fatal:", "error:"))]
-    return (useful or words or ["git said nothing"])[0].rstrip(".")
 
 
 NO_REF = re.compile(r"couldn't find remote ref (\S+)")
@@ -275,10 +241,27 @@ class Mirror:
         finally:
             self._run("update-ref", "-d", ref)
 
-    def diff(self, old: str, new: str) -> TreeDiff:
-        """What changed from commit `old` to commit `new`, renames followed."""
+    def diff(self, old: str, new: str, paths: Collection[str] = ()) -> TreeDiff:
+        """What changed from commit `old` to commit `new` (in the paths), renames followed."""
+        command = ("--literal-pathspecs", "diff", *DIFFED, old, new, "--", *paths)
         with self._told(f"Cannot compare {old[:10]} and {new[:10]}"):
-            return parse_diff(self._run_bytes("diff", *DIFFED, old, new, "--"))
+            return parse_diff(self._run_bytes(*command))
+
+    def raw_changes(
+        self, pairs: Sequence[tuple[str, str]]
+    ) -> Mapping[tuple[str, str], RawChanges]:
+        """What differs between the commits of each pair, by path; renames are not followed."""
+        asked = "".join(f"{new} {old}\n" for old, new in pairs).encode()
+        with self._told("Cannot compare commits"), TemporaryFile() as names:
+            names.write(asked)
+            names.seek(0)
+            output = self._git.execute(
+                ["git", *OPTIONS, "diff-tree", "--stdin", *RAW],
+                istream=names,
+                stdout_as_string=False,
+            )
+        assert isinstance(output, bytes)
+        return dict(zip(pairs, parse_raw(output, len(pairs)), strict=True))
 
     def diffs_since(self, sha: str, since: datetime) -> tuple[TreeDiff, ...]:
         """What each commit of the first-parent history changed, `sha` first, back to a moment.

@@ -55,10 +55,17 @@ class BaseUses:
     @cached_property
     def _imported_files(self) -> Mapping[str, set[str]]:
         found: dict[str, set[str]] = {}
-        for name, context in self._footprints.touched(Touch.IMPORT):
+        for name, contexts in self._footprints.touched(Touch.IMPORT).items():
             path = self._dependencies.file_of(name)
             if path is not None:
-                found.setdefault(path, set()).add(context)
+                found.setdefault(path, set()).update(contexts)
+        return found
+
+    @cached_property
+    def _module_names(self) -> Mapping[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for module in self._modules:
+            found.setdefault(module.path, []).append(module.name)
         return found
 
     @cached_property
@@ -69,8 +76,9 @@ class BaseUses:
         return found
 
     def _tests_in(self, paths: Collection[str]) -> set[str]:
-        wanted = set(paths)
-        names = {m.name for m in self._modules if m.path in wanted}
-        names |= {name for name, path in self._dependencies.names.items() if path in wanted}
+        dotted, modules = self._dependencies.paths, self._module_names
+        names = {
+            name for path in paths for name in (*dotted.get(path, ()), *modules.get(path, ()))
+        }
         by_module = self._tests_by_module
         return {test for name in names for test in by_module.get(name, ())}
