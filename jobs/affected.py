@@ -15,7 +15,8 @@ from typing import Protocol
 from jobs.classes import Classes, Tree
 from jobs.comparison import FileDifference, Span
 from jobs.footprint import IMPORTED
-from jobs.outline import Outline, Scope, Statement, StatementKind
+from jobs.outline import Scope, Statement, StatementKind
+from jobs.readers import Readers, Words
 
 # Readers of a function's annotations.
 ANNOTATION_READERS = frozenset(
@@ -44,6 +45,8 @@ class Uses(Protocol):
     """
 
     def running(self, path: str, spans: Collection[Span]) -> set[str]: ...
+
+    def reading(self, readers: Readers, words: frozenset[str], own: Set[str]) -> set[str]: ...
 
     def is_exact(self, path: str) -> bool: ...
 
@@ -101,6 +104,7 @@ class _Search:
     def __init__(self, tree: Tree, uses: Uses) -> None:
         self.tree = tree
         self.classes = Classes(tree)
+        self.readers = self.classes.readers
         self.uses = uses
         self.reached = Reached()
         self._seen: set[object] = set()
@@ -251,7 +255,7 @@ class _Search:
             return
         if name.name == "__all__":
             for path in self.tree.dependencies.dependents([name.path]):
-                if _brings_names(self.tree.outline(path)):
+                if path in self.readers.bringing:
                     self._take_module(path, f"{path} imports *: {why}")
 
     def _take_readers(self, name: _Name, words: frozenset[str], why: str) -> None:
@@ -261,46 +265,29 @@ class _Search:
         name is reached as a word.
         """
         dependents = self.tree.dependencies.dependents([name.path])
-        allowed: Set[str] | None = None
-        for path in self.tree.mentioning(words):
-            outline = self.tree.outline(path)
-            if outline is None:
-                continue
-            own = path == name.path or (path in dependents and _brings_names(outline))
-            contexts = self._ran(path, outline.functions_using(words, own=own))
-            if contexts and allowed is None:
-                allowed = self._allowed(name, words, dependents)
-            self._reach(contexts & (allowed or set()), f"uses {_show(words)}: {why}")
-            if path in dependents:
-                self._take_using_statements(path, outline, name, words, why, own=own)
-
-    def _allowed(self, name: _Name, words: Collection[str], dependents: Set[str]) -> Set[str]:
-        """Contexts that can come by a name: that depend on its file, and know its class."""
-        near = self._near(name.path)
-        family = self._family(name) if name.owner and words is not ANNOTATION_READERS else None
-        imports = {f"{path}{IMPORTED}" for path in dependents}
-        return (near if family is None else near & family) | imports
-
-    def _take_using_statements(
-        self,
-        path: str,
-        outline: Outline,
-        name: _Name,
-        words: frozenset[str],
-        why: str,
-        *,
-        own: bool,
-    ) -> None:
-        for statement in outline.statements_using(words, own=own):
+        own = {name.path, *(dependents & self.readers.bringing)}
+        contexts = self.uses.reading(self.readers, words, own)
+        if contexts:
+            imports = {c for c in contexts if _is_import(c, dependents)}
+            others = self._allowed(contexts - imports, name, words, self._near(name.path))
+            self._reach(imports | others, f"uses {_show(words)}: {why}")
+        for path, statement in self.readers.statements(words, dependents, own):
             if name.owner and statement.kind is StatementKind.IMPORT:
                 continue
-            line = f"line {statement.line} of {path}"
             self._once(
                 (path, statement.line, statement.hash),
-                lambda s=statement, at=line: self._take_statement(  # type: ignore[misc]
-                    path, s, f"{at} uses {_show(words)}: {why}"
+                lambda at=path, s=statement: self._take_statement(  # type: ignore[misc]
+                    at, s, f"line {s.line} of {at} uses {_show(words)}: {why}"
                 ),
             )
+
+    def _allowed(self, contexts: Set[str], name: _Name, words: Words, near: Set[str]) -> Set[str]:
+        """Of the contexts, those that can come by a name: that know its class, of an attribute."""
+        found = contexts & near
+        if found and name.owner and words is not ANNOTATION_READERS:
+            family = self._family(name)
+            return found if family is None else found & family
+        return found
 
     def _family(self, name: _Name) -> Set[str] | None:
         """Contexts that run or name a class or one that inherits it, and tests in those.
@@ -327,9 +314,8 @@ def _span(function: Scope) -> Span:
     return function.body, function.last
 
 
-def _brings_names(outline: Outline | None) -> bool:
-    """Whether an `import *` of a file may bind a name that stands nowhere in it."""
-    return outline is not None and any("*" in found.names for found in outline.imports)
+def _is_import(context: str, paths: Set[str]) -> bool:
+    return context.endswith(IMPORTED) and context.removesuffix(IMPORTED) in paths
 
 
 def _is_dunder(name: str) -> bool:

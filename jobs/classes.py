@@ -6,11 +6,12 @@ is rather too much than too little.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Set
+from collections.abc import Callable, Collection, Iterator, Sequence, Set
 from dataclasses import dataclass
 
 from jobs.dependencies import Dependencies
 from jobs.outline import Outline, Statement, StatementKind
+from jobs.readers import Readers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,13 +19,14 @@ class Tree:
     """The base's tree: outlines by path (None where Python cannot parse the file).
 
     `mentioning` names the files whose source may use one of the words, `tests` those that hold
-    tests or stand beside them.
+    tests or stand beside them. `readers` are set where they are known already.
     """
 
     outline: Callable[[str], Outline | None]
     mentioning: Callable[[Collection[str]], Collection[str]]
     dependencies: Dependencies
     tests: Callable[[str], bool]
+    readers: Readers | None = None
 
 
 class Classes:
@@ -32,6 +34,7 @@ class Classes:
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
+        self.readers = tree.readers or Readers(outline=tree.outline, mentioning=tree.mentioning)
         self._subclasses: dict[frozenset[str], Set[str]] = {}
 
     def has_foreign_base(self, path: str, owner: str) -> bool:
@@ -59,13 +62,9 @@ class Classes:
             for base in statement.bases:
                 waiting += self.named(base)
 
-    def named(self, name: str) -> list[tuple[str, Statement]]:
-        return [
-            (path, statement)
-            for path in self._tree.mentioning({name})
-            for statement in self.statements(path)
-            if statement.bound[0] == name
-        ]
+    def named(self, name: str) -> Sequence[tuple[str, Statement]]:
+        """(path, statement) of the tree's classes of that name."""
+        return self.readers.classes(name)
 
     def statements(self, path: str) -> Iterator[Statement]:
         outline = self._tree.outline(path)
@@ -117,8 +116,14 @@ class Classes:
         return {
             file
             for file in dependents & set(self._tree.mentioning(every))
-            if any(not every.isdisjoint(s.names | s.words) for s in self.statements(file))
+            if (outline := self._tree.outline(file)) and _has_class(outline, every)
         }
+
+
+def _has_class(outline: Outline, names: Set[str]) -> bool:
+    """Whether a class statement uses one of the names."""
+    used = outline.statements_using(names, own=True)
+    return any(statement.kind is StatementKind.CLASS for statement in used)
 
 
 def _names_given(statement: Statement) -> set[str]:

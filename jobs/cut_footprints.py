@@ -5,14 +5,17 @@ Of tests it knows those alone that ran for the change.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from functools import cached_property
 
 from jobs.comparison import Span
 from jobs.cuts import Basis, Cut, Table, Traces, changed
 from jobs.footprint import Touch, span_bits
+from jobs.readers import Readers, Users
 
 PathRows = dict[str, int]
+# Contexts that ran what uses a word as such, and those that ran what also uses it by name.
+Hits = tuple[set[str], set[str]]
 
 
 class BasisFootprints:
@@ -20,6 +23,7 @@ class BasisFootprints:
 
     def __init__(self, basis: Basis) -> None:
         self.basis = basis
+        self._hits: dict[tuple[int, frozenset[str]], tuple[Readers, dict[str, Hits]]] = {}
 
     @cached_property
     def rows(self) -> Mapping[str, PathRows]:
@@ -37,6 +41,20 @@ class BasisFootprints:
             for what in touched:
                 found.setdefault(what, set()).add(context)
         return found
+
+    def reading(self, readers: Readers, words: frozenset[str]) -> Mapping[str, Hits]:
+        """By path, contexts that ran functions which use one of the words; where there are any."""
+        key = id(readers), words
+        if key not in self._hits:
+            self._hits[key] = (readers, dict(self._find_hits(readers, words)))
+        return self._hits[key][1]
+
+    def _find_hits(self, readers: Readers, words: frozenset[str]) -> Iterator[tuple[str, Hits]]:
+        for path, users in readers.own(words).items():
+            ran = self.rows.get(path, {}).items()
+            named = {context for context, bits in ran if bits & users.named}
+            if named:
+                yield path, ({context for context, bits in ran if bits & users.bits}, named)
 
 
 class CutFootprints:
@@ -85,6 +103,27 @@ class CutFootprints:
     def running(self, path: str, spans: Collection[Span]) -> set[str]:
         """Contexts that ran any line of the 1-based, inclusive spans of a file."""
         mask = span_bits(spans)
+        return {context for context, bits in self._rows_of(path).items() if bits & mask}
+
+    def reading(self, readers: Readers, words: frozenset[str], own: Set[str]) -> set[str]:
+        """Contexts that ran functions which use one of the words, in `own` files also by name."""
+        near, found = readers.near or readers, set[str]()
+        for path, hits in self._basis.reading(near, words).items():
+            if path not in self._changed and path not in readers.differ:
+                found |= hits[path in own]
+        for tree in (near,) if near is readers else (near, readers):
+            users = tree.own(words)
+            for path in self._changed.keys() & users.keys():
+                if tree is readers or path not in readers.differ:
+                    found |= self._hit(path, users[path], named=path in own)
+        if readers is not near:
+            for path, user in readers.own(words).items():
+                if path not in self._changed:
+                    found |= self._hit(path, user, named=path in own)
+        return found
+
+    def _hit(self, path: str, users: Users, *, named: bool) -> set[str]:
+        mask = users.named if named else users.bits
         return {context for context, bits in self._rows_of(path).items() if bits & mask}
 
     def measures(self, path: str) -> bool:

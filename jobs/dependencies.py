@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from jobs.outline import Import
@@ -22,7 +22,7 @@ class Dependencies:
     Names that no file of the tree answers to are in `wanted` too: distributions, and files that
     may come or are gone. `twins` are names that several files answer to.
     The graph of a tree that is much like another's knows that one as `near`, and in which files it
-    `differs`.
+    `differs`; `added` are the names of those that are new.
     """
 
     edges: Mapping[str, frozenset[str]]
@@ -31,6 +31,7 @@ class Dependencies:
     twins: frozenset[str] = frozenset()
     near: Dependencies | None = None
     differs: frozenset[str] = frozenset()
+    added: Mapping[str, str] = field(default_factory=dict)
 
     def dependents(self, paths: Collection[str]) -> Set[str]:
         """The given files and all that depend on them, directly or not."""
@@ -68,13 +69,18 @@ class Dependencies:
     def _known(self) -> dict[str, Set[str]]:
         return {}
 
+    def names_of(self, path: str) -> Sequence[str]:
+        """The dotted names of a file."""
+        if self.near is None:
+            return self._paths.get(path, ())
+        if path in self.differs and (path not in self.near.wanted or path not in self.wanted):
+            name = self.added.get(path)
+            return (name,) if name else ()
+        return self.near.names_of(path)
+
     @cached_property
-    def paths(self) -> Mapping[str, Sequence[str]]:
-        """The dotted names of each file."""
-        found: dict[str, list[str]] = {}
-        for name, path in self.names.items():
-            found.setdefault(path, []).append(name)
-        return found
+    def _paths(self) -> Mapping[str, Sequence[str]]:
+        return _inverse({name: (path,) for name, path in self.names.items()})
 
     @cached_property
     def _importers(self) -> Mapping[str, Sequence[str]]:
@@ -166,6 +172,7 @@ def change_dependencies(
         twins=near.twins,
         near=near,
         differs=frozenset(again.union(gone)),
+        added={path: name for name, path in moved.items() if path not in gone},
     )
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
 from jobs.comparison import Span
+from jobs.readers import Readers
 from jobs.snapshot import opened
 
 IMPORTED = ":import"
@@ -42,6 +43,8 @@ class Witness(Protocol):
 
     def running(self, path: str, spans: Collection[Span]) -> set[str]: ...
 
+    def reading(self, readers: Readers, words: frozenset[str], own: Set[str]) -> set[str]: ...
+
     def measures(self, path: str) -> bool: ...
 
     def using(self, paths: Collection[str]) -> set[str]: ...
@@ -67,6 +70,15 @@ class Footprints:
         """Contexts that ran any line of the 1-based, inclusive spans of a file."""
         mask = span_bits(spans)
         return {context for context, bits in self.rows(path) if bits & mask}
+
+    def reading(self, readers: Readers, words: frozenset[str], own: Set[str]) -> set[str]:
+        """Contexts that ran functions which use one of the words, in `own` files also by name."""
+        found: set[str] = set()
+        for path, users in readers.users(words):
+            mask = users.named if path in own else users.bits
+            if mask:
+                found.update(context for context, bits in self.rows(path) if bits & mask)
+        return found
 
     def measures(self, path: str) -> bool:
         """Whether the file counts for coverage: all of its lines are recorded."""

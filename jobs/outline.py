@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 
 class StatementKind(StrEnum):
@@ -39,7 +39,36 @@ class Entry:
     blocks: tuple[Block, ...] = ()
 
 
-Block = tuple[Entry, ...]
+Block = Sequence[Entry]
+
+
+class LazyBlock(Sequence[Entry]):
+    """A function's block that is read when it is first looked at: of most functions, never."""
+
+    def __init__(self, raw: list[list[Any]]) -> None:
+        self._raw = raw
+
+    @cached_property
+    def _entries(self) -> tuple[Entry, ...]:
+        return _read_block(self._raw)
+
+    @overload
+    def __getitem__(self, place: int) -> Entry: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Entry]: ...
+
+    def __getitem__(self, place: int | slice) -> Entry | Sequence[Entry]:
+        return self._entries[place]
+
+    def __len__(self) -> int:
+        return len(self._raw)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, LazyBlock) and self._raw == other._raw
+
+    def __hash__(self) -> int:
+        return hash(len(self._raw))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +141,7 @@ class Outline:
         """Functions that use one of the words; those that are the file's `own` as names too."""
         return _using(self._functions, words, own=own)
 
-    def statements_using(self, words: Iterable[str], *, own: bool) -> Iterable[Statement]:
+    def statements_using(self, words: Iterable[str], *, own: bool) -> Sequence[Statement]:
         """Statements at module and class level that use one of the words; see above."""
         return _using(self._statements, words, own=own)
 
@@ -121,6 +150,15 @@ class Outline:
         tokens = self._tokens
         places = {place for name in names & tokens.keys() for place in tokens[name]}
         return [self.functions[place] for place in sorted(places)]
+
+    @cached_property
+    def classes(self) -> Mapping[str, Sequence[Statement]]:
+        """Class statements by the name that they bind, dots left out."""
+        found: dict[str, list[Statement]] = {}
+        for statement in self.statements:
+            if statement.kind is StatementKind.CLASS:
+                found.setdefault(statement.bound[0], []).append(statement)
+        return found
 
     @cached_property
     def _tokens(self) -> Mapping[str, Sequence[int]]:
@@ -155,7 +193,7 @@ def _index(parts: Sequence[Part]) -> Users[Part]:
     return parts, words, names
 
 
-def _using(users: Users[Part], words: Iterable[str], *, own: bool) -> Iterable[Part]:
+def _using(users: Users[Part], words: Iterable[str], *, own: bool) -> Sequence[Part]:
     parts, by_word, by_name = users
     found: set[int] = set()
     for word in words:
@@ -202,13 +240,13 @@ def _read_scope(fields: list[Any]) -> Scope:
         last=last,
         hash=digest,
         shape=shape,
-        block=_read_block(block),
+        block=LazyBlock(block),
         names=frozenset(names),
         words=frozenset(words),
     )
 
 
-def _read_block(entries: list[list[Any]]) -> Block:
+def _read_block(entries: list[list[Any]]) -> tuple[Entry, ...]:
     return tuple(
         Entry(
             hash=digest,

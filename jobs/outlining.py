@@ -8,8 +8,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+from jobs.comparison import FileDifference
 from jobs.dependencies import Dependencies, change_dependencies, find_dependencies
 from jobs.outline import Import, Outline, read_imports, read_outline
+from jobs.readers import Readers
 from jobs.statements import StatementCache
 
 # Raised whenever outlines gain or change a field or the meaning of a hash.
@@ -103,7 +105,8 @@ class Shelf:
 class OutlinedTree:
     """The outlines of one commit's Python files; those that the cache lacks are unknown.
 
-    `near` is the tree of another commit that differs in few files.
+    `near` is the tree of another commit that differs in few files. `compared` keeps what changes
+    of files (old path and blob, new path and blob) to this tree mean.
     """
 
     def __init__(
@@ -114,6 +117,7 @@ class OutlinedTree:
         near: OutlinedTree | None = None,
     ) -> None:
         self._near = near
+        self.compared: dict[tuple[str | None, ...], FileDifference] = {}
         self._shelf = shelf
         self._top_dirs = tuple(top_dirs)
         self.blobs = {path: blob for path, blob in blobs.items() if path.endswith(".py")}
@@ -152,6 +156,21 @@ class OutlinedTree:
         }
         return change_dependencies(
             near, changed, before.keys() - self.blobs.keys(), self._top_dirs
+        )
+
+    @cached_property
+    def readers(self) -> Readers:
+        """Who uses which words in the tree."""
+        if self._near is None:
+            return Readers(outline=self.outline, mentioning=self.mentioning)
+        before = self._near.blobs
+        gone = before.keys() - self.blobs.keys()
+        other = (path for path, blob in self.blobs.items() if before.get(path) != blob)
+        return Readers(
+            outline=self.outline,
+            mentioning=self.mentioning,
+            near=self._near.readers,
+            differ=frozenset(gone.union(other)),
         )
 
     def outline(self, path: str) -> Outline | None:

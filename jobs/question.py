@@ -43,6 +43,7 @@ class Question:
             mentioning=before.mentioning,
             dependencies=before.dependencies,
             tests=ground.is_test_file,
+            readers=before.readers,
         )
 
     @cached_property
@@ -168,13 +169,16 @@ def differences(
     for change in diff.changes:
         old = change.old if change.old and change.old.endswith(".py") else None
         new = change.new if change.new and change.new.endswith(".py") else None
-        if old or new:
-            yield compare(
+        key = old, change.old_blob, new, change.new_blob
+        if key not in after.compared and (old or new):
+            after.compared[key] = compare(
                 old,
                 before.outline(old) if old else None,
                 new,
                 after.outline(new) if new else None,
             )
+        if old or new:
+            yield after.compared[key]
 
 
 def _touched_files(diff: TreeDiff, footprints: Witness) -> Iterator[tuple[str, str]]:

@@ -157,6 +157,6 @@ class TouchedTest(FootprintCase):
 
     def test_touched(self) -> None:
         self.assertEqual(
-            {("pkg.mod", "t.T.one"), ("pkg.mod", "t.T.two")},
-            set(self.found.touched(Touch.IMPORT)),
+            {"pkg.mod": {"t.T.one", "t.T.two"}},
+            {name: set(found) for name, found in self.found.touched(Touch.IMPORT).items()},
         )
