@@ -278,7 +278,7 @@ def map_changes(work: Work, clock: Clock) -> dict[str, Any]:
         ground = make_ground(work, mirror, landing.merged.sha, tip.commit)
     with clock.stage("parse"):
         reader = Reader(request, ground, parse(work, ground))
-    found = join_onto(reader, tip, cuts, work.root / "joined.coverage", clock.stage)
+    found = join_onto(reader, tip, cuts, clock.stage)
     return {
         "included": len(included),
         "covered": found.measurement.total.covered,

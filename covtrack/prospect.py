@@ -138,9 +138,8 @@ class Prospector:
     def _join(self, landing: Landing, runs: Mapping[str, StoredRun]) -> Prospective:
         tip = self._base(runs[landing.tip.sha])
         changes = self._order(landing, runs)
-        target = self.folder / "joined.coverage"
         listener = self.tracker.listener
-        return join_changes(self._request(landing, tip), tip, changes, target, listener)
+        return join_changes(self._request(landing, tip), tip, changes, listener)
 
     def _order(self, landing: Landing, runs: Mapping[str, StoredRun]) -> list[OpenChange]:
         """The included changes, each behind those that it builds on."""

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator
 
 from jobs.cuts import Basis, Cut, Traces
 from jobs.measure import Executed
+from jobs.snapshot import lines_of_bits
 
 Rows = dict[str, dict[str, Executed]]
 
@@ -40,7 +41,7 @@ def _rows_of(
         for path in _chosen(files, only):
             bits = files[path]
             if bits not in known:
-                known[bits] = Executed(lines=frozenset(_numbers(bits)))
+                known[bits] = Executed(lines=lines_of_bits(bits))
             yield context, path, known[bits]
     for context, ended in traces.arcs.items():
         for path in _chosen(ended, only):
@@ -49,7 +50,3 @@ def _rows_of(
 
 def _chosen(paths: Collection[str], only: Collection[str] | None) -> Iterable[str]:
     return paths if only is None else [path for path in paths if path in only]
-
-
-def _numbers(bits: int) -> list[int]:
-    return [number for number, bit in enumerate(reversed(f"{bits:b}")) if bit == "1"]

@@ -7,21 +7,30 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 from jobs.choosing import find_reached_known, need_modules
 from jobs.cut_footprints import BasisFootprints, CutFootprints
 from jobs.cut_rows import rows_in
 from jobs.cuts import Basis, Cut, changed
 from jobs.execution import parse_sources
-from jobs.footprint import Footprints, Witness
+from jobs.footprint import Witness
 from jobs.ground import Ground, set_up
-from jobs.job import measure_snapshot
-from jobs.merge import FileMove, MergePlan
+from jobs.job import measure_executed
+from jobs.merge import FileMove
 from jobs.parsing import ParsedTree
-from jobs.prospective import Gains, Joined, Part, Tip, find_gains, join, move_rows
+from jobs.prospective import (
+    Gains,
+    Joined,
+    Part,
+    Tip,
+    add_rows,
+    contexts_touched,
+    find_gains,
+    join,
+    move_rows,
+)
 from jobs.request import Base, Request
 from jobs.results import Measurement
 from jobs.snapshot import (
@@ -29,13 +38,9 @@ from jobs.snapshot import (
     TestRecord,
     has_arcs,
     read_circumstances,
-    read_contexts,
-    read_executed,
-    read_measured,
-    read_rows,
     read_tests,
 )
-from jobs.snapshot_writing import write_rows, write_snapshot
+from jobs.tip_footprints import TipFootprints
 from jobs.views import Views
 from venv_builder.errors import UsageError
 from venv_builder.progress import Listener, Noted, Stages
@@ -70,9 +75,9 @@ class Prospective:
 
 
 def join_changes(
-    request: Request, tip: Base, changes: Sequence[OpenChange], target: Path, listener: Listener
+    request: Request, tip: Base, changes: Sequence[OpenChange], listener: Listener
 ) -> Prospective:
-    """Write the snapshot of the request's commit, the merge of the changes onto the tip.
+    """What the request's commit, the merge of the changes onto the tip, covers.
 
     The request's base is the tip. A change stands after those that it builds on. Raises
     UsageError where branches are measured in one and not in another.
@@ -86,7 +91,7 @@ def join_changes(
         need_modules(request, ground)
         with stages.stage("parse"):
             reader = Reader(request, ground, parse_sources(request, ground))
-        found = join_onto(reader, tip, changes, target, stages.stage)
+        found = join_onto(reader, tip, changes, stages.stage)
         notes = (*ground.prepared.notes, *reader.notes)
     for note in notes:
         listener(Noted(sentence=note))
@@ -113,7 +118,6 @@ def join_onto(
     reader: Reader,
     tip: Base,
     changes: Sequence[OpenChange],
-    target: Path,
     stage: Callable[[str], AbstractContextManager[None]],
 ) -> Found:
     """The stages of a join on the ground of the merged tree."""
@@ -123,9 +127,8 @@ def join_onto(
         branch = reader.tip(tip, parts)
     with stage("merge"):
         joined = join(branch, parts)
-        reader.write(tip, joined, target)
     with stage("measure"):
-        measurement = measure_snapshot(reader.request, reader.parsed, target)
+        measurement = reader.measure(tip, joined)
         gains = find_gains(branch, parts, reader.parsed.files, measurement)
     return Found(joined=joined, measurement=measurement, gains=gains)
 
@@ -149,6 +152,7 @@ class Reader:
         self.parsed = parsed
         self.notes: list[str] = []
         self.views = Views(request.mirror, ground, request.commit.sha, parsed)
+        self._tip: TipFootprints | None = None
         self._moves: dict[str, Mapping[str, FileMove]] = {}
         self._footprints: dict[int, BasisFootprints] = {}
 
@@ -178,39 +182,24 @@ class Reader:
             base_rows=move_rows(before, moves_before),
         )
 
-    def tip(self, tip: Base, parts: Iterable[Part]) -> Tip:
+    def tip(self, tip: Base, parts: Sequence[Part]) -> Tip:
         """The tip, with the rows of all that the parts may change."""
-        tests = read_tests(tip.snapshot)
-        with closing(Footprints(tip.snapshot)) as footprints:
-            under, measured = read_circumstances(tip.snapshot), read_measured(tip.snapshot)
-            reached = self._reached(
-                self.views.whole(tip.commit), tip.commit, tests, under, measured, footprints
-            )
-        contexts = reached.union(
-            read_contexts(tip.snapshot) - tests.keys(), *(part.fresh for part in parts)
-        )
+        tests, rows = read_tests(tip.snapshot), TipFootprints(tip.snapshot)
+        under, seen = read_circumstances(tip.snapshot), self.views.whole(tip.commit)
+        self._tip = rows
         moves = self._moves_of(tip.commit)
         return Tip(
             tests=tests,
-            reached=reached,
-            rows=move_rows(read_rows(tip.snapshot, contexts), moves),
-            covered=move_rows({"": read_executed(tip.snapshot)}, moves)[""],
+            reached=self._reached(seen, tip.commit, tests, under, rows.measured, rows),
+            rows=move_rows(rows.read_rows(contexts_touched(parts)), moves),
+            covered=move_rows({"": rows.executed()}, moves)[""],
         )
 
-    def write(self, tip: Base, joined: Joined, target: Path) -> None:
-        """Write the joined snapshot: the tip's rows moved, but for those that are joined anew."""
-        anew = self.request.places.scratch / "joined.coverage"
-        write_rows(anew, joined.rows, arcs=has_arcs(tip.snapshot))
-        write_snapshot(
-            target,
-            base=tip.snapshot,
-            plan=MergePlan(dropped=joined.dropped, moves=self._moves_of(tip.commit)),
-            fresh=[anew],
-            tests=joined.tests.values(),
-            measured=self.parsed.files.keys(),
-            key=self.ground.key,
-            circumstances=self.ground.circumstances,
-        )
+    def measure(self, tip: Base, joined: Joined) -> Measurement:
+        """What the tip's rows cover, moved, but for those that are joined anew, and these."""
+        assert self._tip is not None
+        kept = move_rows({"": self._tip.executed(joined.dropped)}, self._moves_of(tip.commit))[""]
+        return measure_executed(self.request, self.parsed, add_rows(kept, joined.rows))
 
     def _footprints_of(self, basis: Basis) -> BasisFootprints:
         """The same for all changes that are held against one commit."""

@@ -140,6 +140,11 @@ def read_executed(path: Path) -> dict[str, Executed]:
 def _lines(bits: int, arcs: Collection[Arc]) -> frozenset[int]:
     if arcs:
         return frozenset(line for arc in arcs for line in arc if line > 0)
+    return lines_of_bits(bits)
+
+
+def lines_of_bits(bits: int) -> frozenset[int]:
+    """The numbers of the bits that are set."""
     length = (bits.bit_length() + 7) // 8
     return frozenset(numbits_to_nums(bits.to_bytes(length, "little")))
 

@@ -108,11 +108,19 @@ class CutCase(ProspectCase):
                 self.assertEqual(getattr(then, name), getattr(now, name), name)
             self.assertEqual(then.reached & then.fresh.keys(), now.reached)
             self.assertEqual(_some(find_brought(then)), _some(find_brought(now)))
-        self.assertEqual(both.joined, join(tip, parts))
+        self.assert_same(tip_then, both.joined, join(tip, parts))
         self.assertEqual(both.measured, both.found.measurement)
         self.assertEqual(both.gains, both.found.gains)
         self.assertEqual(both.joined.overlapping, both.found.overlapping)
         return both
+
+    def assert_same(self, tip: Tip, then: Joined, now: Joined) -> None:
+        """The joins are the same; rows that are just the tip's need not be told."""
+        kept = {c for c in then.rows.keys() - now.rows.keys() if c not in now.dropped}
+        self.assertEqual({c: tip.rows.get(c, {}) for c in kept}, {c: then.rows[c] for c in kept})
+        told = {c: rows for c, rows in then.rows.items() if c not in kept}
+        self.assertEqual((told, then.dropped - kept), (now.rows, now.dropped))
+        self.assertEqual((then.tests, then.overlapping), (now.tests, now.overlapping))
 
 
 def _some(brought: Mapping[str, set[int]]) -> dict[str, set[int]]:
