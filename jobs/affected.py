@@ -86,14 +86,21 @@ def find_reached(
     *,
     contexts: Mapping[str, str] | None = None,
     modules: Mapping[str, str] | None = None,
+    wanted: Set[str] | None = None,
 ) -> Reached:
     """All that the differences reach in the base.
 
     `contexts` are reached for reasons beside them, and all that depends on the `modules` (files).
+    Where all contexts that are `wanted` are reached, nothing more is looked for.
     """
-    search = _Search(tree, uses)
+    search = _Search(tree, uses, wanted)
     search.take_others(contexts or {}, modules or {})
-    for difference in differences:
+    known = tuple(differences)
+    for difference in known:
+        search.take_functions(difference)
+    for difference in known:
+        if search.is_done:
+            break
         search.take_difference(difference)
     return search.finish()
 
@@ -101,8 +108,9 @@ def find_reached(
 class _Search:
     """A worklist: each name, class and module is looked at once."""
 
-    def __init__(self, tree: Tree, uses: Uses) -> None:
+    def __init__(self, tree: Tree, uses: Uses, wanted: Set[str] | None) -> None:
         self.tree = tree
+        self._wanted = wanted
         self.classes = Classes(tree)
         self.readers = self.classes.readers
         self.uses = uses
@@ -112,9 +120,14 @@ class _Search:
         self._around: dict[str, set[str]] = {}
 
     def finish(self) -> Reached:
-        while self._waiting:
+        while self._waiting and not self.is_done:
             self._waiting.pop()()
         return self.reached
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all contexts that are wanted are reached."""
+        return self._wanted is not None and self._wanted <= self.reached.contexts.keys()
 
     def take_others(self, contexts: Mapping[str, str], modules: Mapping[str, str]) -> None:
         """Reach contexts, and dependents of files, for reasons of their own."""
@@ -123,13 +136,17 @@ class _Search:
         for path, why in modules.items():
             self._take_module(path, why)
 
-    def take_difference(self, difference: FileDifference) -> None:
-        """Reach what one file's change reaches."""
+    def take_functions(self, difference: FileDifference) -> None:
+        """Reach what ran the changed functions of one file."""
         path = difference.old or difference.new or ""
         for function in difference.functions:
             why = f"{function.scope.name} of {path} changed"
             spans = function.spans if self.uses.is_exact(path) else [_span(function.scope)]
             self._reach(self.uses.running(path, spans), why)
+
+    def take_difference(self, difference: FileDifference) -> None:
+        """Reach what one file's change at module and class level reaches."""
+        path = difference.old or difference.new or ""
         for statement in difference.statements:
             self._take_statement(path, statement, f"line {statement.line} of {path} changed")
         if not difference.same_module:

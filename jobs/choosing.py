@@ -98,7 +98,7 @@ def find_reached_known(
         return frozenset(known), f"{why[0].lower()}{why[1:].rstrip('.')}"
     question = Question(before, ground, known, footprints)
     question.uses.keeps_asked = False
-    reached = question.reached().contexts
+    reached = question.reached(known.keys()).contexts
     found = {test for context in reached for test in tests_around(context, modules)}
     gone = {test for test, module in modules.items() if module not in names}
     return frozenset(found | gone), None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -51,13 +51,14 @@ class Question:
         """The modules' names of the base's tests."""
         return {test: record.module for test, record in self.known.items()}
 
-    def reached(self) -> Reached:
-        """All that the change reaches."""
+    def reached(self, wanted: Set[str] | None = None) -> Reached:
+        """All that the change reaches, or enough of it to tell that it reaches all `wanted`."""
         ground, before, after = self.ground, self.ground.base_outlines, self.ground.outlines
         return find_reached(
             self.differences,
             self.tree,
             self.uses,
+            wanted=wanted,
             contexts={**self.touching, **self.unbounded},
             modules={
                 **_names_come_and_gone(ground.diff, before, after, ground.top_dirs),
