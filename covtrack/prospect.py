@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 
 from covtrack.contract import PatchReport
 from covtrack.cutting import FOLDER as CUTS
@@ -43,6 +43,7 @@ class Prospector:
         self.mirror = tracker.mirror(project.name)
         self.folder = tracker.folder(project.name) / "prospect"
         self.fetch = True
+        self._nearest: dict[str, StoredRun] = {}
         self.cutter = Cutter(tracker.folder(project.name) / CUTS, tracker.settings.state)
 
     def run(self, refs: Sequence[str], *, verify: bool = False, fetch: bool = True) -> Prospect:
@@ -101,7 +102,7 @@ class Prospector:
         """
         tip = landing.tip.sha
         changes = [change.commit.sha for change in landing.included]
-        forks = {self.mirror.merge_base(tip, sha) or tip for sha in changes}
+        forks = {self._fork(tip, sha) for sha in changes}
         for fork in sorted(forks, key=lambda sha: self.mirror.commit(sha).committed_at):
             if self._nearest_baseline(landing.branch, fork) is None:
                 self._measured(fork)
@@ -127,11 +128,14 @@ class Prospector:
 
     def _nearest_baseline(self, branch: str, sha: str) -> StoredRun | None:
         """The usable baseline that is a commit or its nearest ancestor."""
+        if sha in self._nearest:
+            return self._nearest[sha]
         runs = self.tracker.database.baselines(self.project.name, branch, exact=True)
         known = {run.commit: run for run in runs if run.usable}
         while (nearest := self.mirror.nearest(sha, tuple(known))) is not None:
             run = known.pop(nearest)
             if self._is_usable(run, self.cutter.has_basis):
+                self._nearest[sha] = run
                 return run
         return None
 
@@ -145,7 +149,7 @@ class Prospector:
         """The included changes, each behind those that it builds on."""
         tip = landing.tip.sha
         shas = {change.commit.sha for change in landing.included}
-        ahead = {sha: self.mirror.ahead(tip, sha) & shas - {sha} for sha in shas}
+        ahead = {sha: self._ahead(tip, sha) & shas - {sha} for sha in shas}
         return [
             self._open_change(landing, change, runs, tuple(ahead[change.commit.sha]))
             for change in sorted(landing.included, key=lambda c: len(ahead[c.commit.sha]))
@@ -161,7 +165,7 @@ class Prospector:
         """A change held against the nearest of those it builds on, else a commit it forks off."""
         sha, tip = change.commit.sha, landing.tip.sha
         builds_on = self.mirror.nearest(sha, below)
-        fork = self.mirror.merge_base(tip, sha) or tip
+        fork = self._fork(tip, sha)
         nearest = runs[builds_on] if builds_on else self._nearest_baseline(landing.branch, fork)
         against = nearest or runs[tip]
         chosen = partial(self._executed, change, tip, builds_on)
@@ -179,18 +183,24 @@ class Prospector:
 
         Those below it that are no change of their own here, and earlier patch sets of its tree.
         """
-        mirror, sha = self.mirror, change.commit.sha
-        below = mirror.ahead(tip, sha) - (mirror.ahead(tip, builds_on) if builds_on else set())
-        return frozenset(
-            other
-            for other in ran
-            if other in below
-            or (
-                mirror.has(other)
-                and mirror.commit(other).tree == change.commit.tree
-                and not mirror.is_ancestor(other, tip)
-            )
-        )
+        sha = change.commit.sha
+        below = self._ahead(tip, sha) - (self._ahead(tip, builds_on) if builds_on else set())
+        tree = change.commit.tree
+        return frozenset(o for o in ran if o in below or self._unmerged_tree(tip, o) == tree)
+
+    @cache  # noqa: B019 (a prospector lives for one prospect)
+    def _fork(self, tip: str, sha: str) -> str:
+        return self.mirror.merge_base(tip, sha) or tip
+
+    @cache  # noqa: B019
+    def _ahead(self, tip: str, sha: str) -> frozenset[str]:
+        return self.mirror.ahead(tip, sha)
+
+    @cache  # noqa: B019
+    def _unmerged_tree(self, tip: str, sha: str) -> str | None:
+        """The tree of a commit that is not in the branch; None of others, and of unknown ones."""
+        unmerged = self.mirror.has(sha) and not self.mirror.is_ancestor(sha, tip)
+        return self.mirror.commit(sha).tree if unmerged else None
 
     def _base(self, run: StoredRun) -> Base:
         return Base(commit=run.commit, snapshot=self.cutter.snapshot(run), before=run.as_before)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
+
+from venv_builder.errors import UsageError
 
 # A mirror runs no hook, no fsmonitor, no filter of the user's or of the repository's own.
 CONFIG = {
@@ -27,6 +30,12 @@ HOOK_VARIABLES = (
 )
 
 
+NO_REF = re.compile(r"couldn't find remote ref (\S+)")
+DAMAGED = re.compile(
+    r"corrupt|unable to read|bad object|missing (?:blob|tree|commit)|loose object"
+)
+
+
 def forget_hook_variables() -> None:
     """Drop what a hook that runs covtrack was told: git's commands would obey it."""
     for name in HOOK_VARIABLES:
@@ -39,3 +48,9 @@ def reason_of(error: Exception) -> str:
     words = [line.removeprefix("stderr: ").lstrip("'") for line in lines]
     useful = [line for line in words if line.startswith(("fatal:", "error:"))]
     return (useful or words or ["git said nothing"])[0].rstrip(".")
+
+
+def unknown_ref(doing: str, ref: str) -> UsageError:
+    if ref == "HEAD":
+        return UsageError(f"{doing}: it has no commit yet.", advice="Commit something first.")
+    return UsageError(f"{doing}: it has no ref {ref}.", advice="Check the ref's spelling.")

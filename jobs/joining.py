@@ -5,9 +5,10 @@ Lays the merged tree out and has it parsed as a job would; what ran comes from t
 
 from __future__ import annotations
 
+import gc
 import shutil
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 
 from jobs.choosing import find_reached_known, need_modules
@@ -121,15 +122,16 @@ def join_onto(
     stage: Callable[[str], AbstractContextManager[None]],
 ) -> Found:
     """The stages of a join on the ground of the merged tree."""
-    with stage("select"):
-        reader.views.prepare([(change.commit, change.against) for change in changes])
-        parts = [reader.part(change) for change in changes]
-        branch = reader.tip(tip, parts)
-    with stage("merge"):
-        joined = join(branch, parts)
-    with stage("measure"):
-        measurement = reader.measure(tip, joined)
-        gains = find_gains(branch, parts, reader.parsed.files, measurement)
+    with uncollected():
+        with stage("select"):
+            reader.views.prepare([(change.commit, change.against) for change in changes])
+            parts = [reader.part(change) for change in changes]
+            branch = reader.tip(tip, parts)
+        with stage("merge"):
+            joined = join(branch, parts)
+        with stage("measure"):
+            measurement = reader.measure(tip, joined)
+            gains = find_gains(branch, parts, reader.parsed.files, measurement)
     return Found(joined=joined, measurement=measurement, gains=gains)
 
 
@@ -141,6 +143,18 @@ def _check_kind(tip: Base, changes: Iterable[OpenChange]) -> None:
                 "figures cannot be joined.",
                 advice="Leave the change out, or set branch_coverage for the project.",
             )
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Without a search for garbage: what is read stays, and to go through it again takes long."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 class Reader:

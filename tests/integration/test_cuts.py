@@ -11,6 +11,7 @@ from fixtures import MonkeyPatch
 
 from covtrack.prospect import Prospector
 from covtrack.store.values import StoredRun
+from jobs.diff import TreeDiff
 from jobs.execution import parse_sources
 from jobs.ground import set_up
 from jobs.joining import OpenChange, Prospective, Reader
@@ -18,6 +19,7 @@ from jobs.landing import Landed, Landing
 from jobs.prospective import Gains, Joined, Part, Tip, find_brought, find_gains, join
 from jobs.results import Measurement
 from tests.integration.test_prospect import AREA, MORE, SHAPES, TEXTS, ProspectCase
+from tests.integration.test_tracking import STATE
 from tests.whole_snapshots import WholeChange, WholeReader, read_ran
 from venv_builder.progress import Stages
 
@@ -28,6 +30,8 @@ class Comparing(Prospector):
     held: list[WholeChange]
     ours: tuple[Tip, list[Part], list[str]]
     theirs: tuple[Tip, list[Part], list[str]]
+    seen: list[tuple[TreeDiff, TreeDiff]]
+    seen_blobs: list[tuple[Mapping[str, str], Mapping[str, str]]]
     joined: Joined
     measured: Measurement
     gains: Gains
@@ -68,7 +72,7 @@ class Comparing(Prospector):
         return frozenset({sha, *same, *(ran & mine)})
 
     def _join(self, landing: Landing, runs: Mapping[str, StoredRun]) -> Prospective:
-        self.held = []
+        self.held, self.seen, self.seen_blobs = [], [], []
         tip = self._base(runs[landing.tip.sha])
         changes = self._order(landing, runs)
         request = self._request(landing, tip)
@@ -81,6 +85,11 @@ class Comparing(Prospector):
             parts = [reader.part(change) for change in changes]
             self.ours = reader.tip(tip, parts), parts, reader.notes
             then = [whole.part(change) for change in self.held]
+            merged = landing.merged.sha
+            for change in changes:
+                seen = reader.views.beside(change.commit, change.against)
+                self.seen.append((self.mirror.diff(change.commit, merged), seen.diff))
+                self.seen_blobs.append((self.mirror.blobs(change.commit), seen.base_blobs))
             self.theirs = whole.tip(tip, then), then, whole.notes
             self.joined = join(self.theirs[0], then)
             self.measured = whole.measure(tip, self.joined, request.places.scratch / "joined")
@@ -102,6 +111,11 @@ class CutCase(ProspectCase):
         both.run(refs)
         (tip, parts, notes), (tip_then, parts_then, notes_then) = both.ours, both.theirs
         self.assertEqual(notes_then, notes)
+        for git, ours in both.seen:
+            self.assertEqual(git.by_old, ours.by_old)
+            self.assertEqual(git.by_new, ours.by_new)
+        for blobs, our_blobs in both.seen_blobs:
+            self.assertEqual(blobs, our_blobs)
         self.assertEqual((tip_then.tests, tip_then.reached), (tip.tests, tip.reached))
         for then, now in zip(parts_then, parts, strict=True):
             for name in ("commit", "fresh", "gone", "spared"):
@@ -212,6 +226,40 @@ class SameTest(CutCase):
         self.edited("two", AREA, "-1, 3", "-2, 3")
         both = self.compare("one", "two")
         self.assertTrue(both.theirs[1][0].spared)
+
+    def test_damaged_and_foreign_cuts_are_made_anew(self) -> None:
+        body = "self.assertEqual(1, shapes.untested())"
+        self.branch("one", {"sample/tests/test_one.py": MORE.format(name="One", body=body)})
+        self.edited("two", TEXTS, '"bob"', '"rob"')
+        first = self.prospect("one", "two", verify=False)
+        folder = STATE / "projects" / self.name / "cuts"
+        one, two, *_ = cuts = sorted(folder.glob("*.cut"))
+        bases = sorted(folder.glob("*.basis"))
+        texts = {path: path.read_bytes() for path in (*cuts, *bases)}
+        self.assertEqual((2, 1), (len(cuts), len(bases)))
+        one.write_bytes(texts[two])  # another's, whole
+        two.write_bytes(texts[two][:-1] + b"x")
+        bases[0].write_bytes(b"")
+        again = self.prospect("one", "two", verify=False)
+        self.assertEqual(first.model_copy(update={"seconds": again.seconds}), again)
+        self.assertEqual(texts, {path: path.read_bytes() for path in texts})
+
+    def test_cut_stands_for_its_snapshot(self) -> None:
+        """What is cut need not be read; what is not is measured anew where it is damaged."""
+        self.edited("one", TEXTS, '"bob"', '"rob"')
+        first = self.prospect("one", verify=False)
+        folder = STATE / "projects" / self.name
+        (snapshot,) = folder.glob("snapshots/changes/*.coverage")
+        snapshot.chmod(0o644)
+        snapshot.write_bytes(b"damaged")
+        again = self.prospect("one", verify=False)
+        self.assertEqual(first.model_copy(update={"seconds": again.seconds}), again)
+        for path in folder.glob("cuts/*.cut"):
+            path.unlink()
+        anew = self.prospect("one", verify=False)
+        self.assertEqual(first.after, anew.after)
+        self.assertEqual(1, len(list(folder.glob("cuts/*.cut"))))
+        self.assertEqual(2, len(list(folder.glob("snapshots/changes/*.coverage"))))
 
     def sha(self, name: str) -> str:
         """The commit of a branch."""
