@@ -11,13 +11,15 @@ from jobs.snapshot import lines_of_bits
 Rows = dict[str, dict[str, Executed]]
 
 
-def rows_in(cut: Cut, basis: Basis, parted: Collection[str]) -> tuple[Rows, Rows]:
+def rows_in(
+    cut: Cut, basis: Basis, parted: Collection[str], known: dict[int, Executed]
+) -> tuple[Rows, Rows]:
     """What the contexts ran in the change, and in the commit that it is held against.
 
     Rows of both that are the same are left out, but for those of the `parted` paths: there the
-    same lines go elsewhere. Contexts that ran nothing are left out.
+    same lines go elsewhere. Contexts that ran nothing are left out. `known` keeps the lines of
+    bits: changes have most of them in common.
     """
-    known: dict[int, Executed] = {}
     now, before = _to_rows(cut.now, known), _to_rows(cut.before, known)
     for context, path, ran in _rows_of(basis.traces, known, parted) if parted else ():
         if path not in before.get(context, ()) and context not in cut.fresh:

@@ -19,6 +19,7 @@ from jobs.execution import parse_sources
 from jobs.footprint import Witness
 from jobs.ground import Ground, set_up
 from jobs.job import measure_executed
+from jobs.measure import Executed
 from jobs.merge import FileMove
 from jobs.parsing import ParsedTree
 from jobs.prospective import (
@@ -166,6 +167,7 @@ class Reader:
         self.parsed = parsed
         self.notes: list[str] = []
         self.views = Views(request.mirror, ground, request.commit.sha, parsed)
+        self._lines: dict[int, Executed] = {}
         self._tip: TipFootprints | None = None
         self._moves: dict[str, Mapping[str, FileMove]] = {}
         self._footprints: dict[int, BasisFootprints] = {}
@@ -181,7 +183,7 @@ class Reader:
             for path in moves.keys() | moves_before.keys()
             if moves.get(path) is not moves_before.get(path)
         }
-        now, before = rows_in(cut, basis, parted)
+        now, before = rows_in(cut, basis, parted, self._lines)
         measured = changed(basis.measured, cut.measured)
         footprints = CutFootprints(self._footprints_of(basis), cut)
         return Part(
