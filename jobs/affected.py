@@ -140,9 +140,10 @@ class _Search:
         """Reach what ran the changed functions of one file."""
         path = difference.old or difference.new or ""
         for function in difference.functions:
-            why = f"{function.scope.name} of {path} changed"
             spans = function.spans if self.uses.is_exact(path) else [_span(function.scope)]
-            self._reach(self.uses.running(path, spans), why)
+            contexts = self.uses.running(path, spans)
+            if contexts:
+                self._reach(contexts, f"{function.scope.name} of {path} changed")
 
     def take_difference(self, difference: FileDifference) -> None:
         """Reach what one file's change at module and class level reaches."""

@@ -69,11 +69,13 @@ class CutFootprints:
     def _changed(self) -> Mapping[str, PathRows]:
         """The rows of the paths in which the change differs."""
         found: dict[str, PathRows] = {}
-        tables = self._cut.before, self._cut.now
-        for context, path in {pair for traces in tables for pair in _pairs(traces)}:
+        now, before = self._cut.now, self._cut.before
+        for context, path in {*_pairs(now), *_pairs(before)}:
             if path not in found:
                 found[path] = dict(self._basis.rows.get(path, {}))
-            bits = self._bits_now(context, path)
+            # Of tests that ran for the change, all rows are in the cut.
+            fresh = context in self._cut.fresh
+            bits = _bits_of(now, context, path) if fresh else self._bits_now(context, path)
             if bits is None:
                 found[path].pop(context, None)
             else:
@@ -180,6 +182,16 @@ def _pairs(traces: Traces) -> Iterator[tuple[str, str]]:
 def _bits(traces: Traces, context: str, path: str) -> int:
     bits = traces.lines.get(context, {}).get(path, 0) | traces.uses.get(context, {}).get(path, 0)
     return bits | _ends(traces.arcs.get(context, {}).get(path, ()))
+
+
+def _bits_of(traces: Traces, context: str, path: str) -> int | None:
+    """The lines of a row; None where there is none."""
+    lines, uses = traces.lines.get(context, {}).get(path), traces.uses.get(context, {}).get(path)
+    if traces.arcs:
+        arcs = traces.arcs.get(context, {}).get(path)
+        if arcs is not None:
+            return _ends(arcs) | (lines or 0) | (uses or 0)
+    return None if lines is None and uses is None else (lines or 0) | (uses or 0)
 
 
 def _ends(arcs: Iterable[tuple[int, int]]) -> int:

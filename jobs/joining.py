@@ -25,6 +25,7 @@ from jobs.parsing import ParsedTree
 from jobs.prospective import (
     Gains,
     Joined,
+    Moved,
     Part,
     Tip,
     add_rows,
@@ -167,6 +168,7 @@ class Reader:
         self.parsed = parsed
         self.notes: list[str] = []
         self.views = Views(request.mirror, ground, request.commit.sha, parsed)
+        self._moved: Moved = {}
         self._lines: dict[int, Executed] = {}
         self._tip: TipFootprints | None = None
         self._moves: dict[str, Mapping[str, FileMove]] = {}
@@ -193,9 +195,9 @@ class Reader:
                 seen, change.commit, cut.fresh, cut.circumstances, measured, footprints
             ),
             gone=cut.gone,
-            rows=move_rows(now, moves),
+            rows=move_rows(now, moves, self._moved),
             spared=changed(basis.spared, cut.spared),
-            base_rows=move_rows(before, moves_before),
+            base_rows=move_rows(before, moves_before, self._moved),
         )
 
     def tip(self, tip: Base, parts: Sequence[Part]) -> Tip:

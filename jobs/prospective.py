@@ -81,25 +81,31 @@ class Gains:
     kept: int
 
 
-def move_rows(rows: Rows, moves: Mapping[str, FileMove]) -> Rows:
-    """The rows with each file's lines and arcs where they are now; equal ones are moved once."""
-    known: dict[tuple[str, Executed], Executed] = {}
+Moved = dict[tuple[int, Executed], Executed]
 
-    def move(path: str, ran: Executed) -> Executed:
-        if (path, ran) not in known:
-            known[path, ran] = Executed(
-                lines=frozenset(moves[path].move_lines(ran.lines)),
-                arcs=frozenset(moves[path].move_arcs(ran.arcs)),
+
+def move_rows(rows: Rows, moves: Mapping[str, FileMove], known: Moved | None = None) -> Rows:
+    """The rows with each file's lines and arcs where they are now; equal ones are moved once.
+
+    `known` keeps what was moved (by the id of the move) for further rows; the moves must stay.
+    """
+    kept: Moved = {} if known is None else known
+
+    def move(by: FileMove, ran: Executed) -> Executed:
+        key = id(by), ran
+        if key not in kept:
+            kept[key] = Executed(
+                lines=frozenset(by.move_lines(ran.lines)), arcs=frozenset(by.move_arcs(ran.arcs))
             )
-        return known[path, ran]
+        return kept[key]
 
     moved: dict[str, FileRows] = {}
     for context, files in rows.items():
         there = {path: ran for path, ran in files.items() if path not in moves}
-        for path, ran in files.items():
-            new = moves[path].new if path in moves else None
-            if new is not None:
-                there[new] = _plus(there.get(new, NOTHING), move(path, ran))
+        for path in files.keys() & moves.keys():
+            by = moves[path]
+            if by.new is not None:
+                there[by.new] = _plus(there.get(by.new, NOTHING), move(by, files[path]))
         moved[context] = {path: ran for path, ran in there.items() if ran != NOTHING}
     return moved
 
@@ -171,6 +177,8 @@ def _take_deltas(context: str, tip: Tip, parts: Iterable[Part]) -> FileRows:
         now, before = part.rows.get(context, {}), part.base_rows.get(context, {})
         for path in now.keys() | before.keys():
             was, ran = before.get(path, NOTHING), now.get(path, NOTHING)
+            if was is ran:
+                continue
             kept = _minus(found.get(path, NOTHING), _minus(was, ran))
             found[path] = _plus(kept, _minus(ran, was))
     return {path: ran for path, ran in found.items() if ran != NOTHING}
@@ -199,6 +207,8 @@ def _executed(lines: set[int], arcs: set[Arc]) -> Executed:
 
 
 def _plus(one: Executed, other: Executed) -> Executed:
+    if one is NOTHING:
+        return other
     return Executed(lines=one.lines | other.lines, arcs=one.arcs | other.arcs)
 
 
