@@ -342,7 +342,12 @@ def print_results(rounds: Sequence[Mapping[str, Any]]) -> None:
         memory = max(one["max_rss"] for one in found) / 2**20
         cpu = median(one["cpu"] for one in found)
         rows.append([name, "", f"{median(walls):.2f}", spread, f"{cpu:.2f}", f"{memory:.0f}"])
-    print_table(["step", "", "wall s", "range", "CPU s", "MiB"], rows)
+        for stage in found[0].get("seconds", ()):
+            walls = [one["seconds"][stage] for one in found]
+            spread = f"{min(walls):.2f} to {max(walls):.2f}"
+            cpu = median(one["cpu_seconds"][stage] for one in found)
+            rows.append(["", stage, f"{median(walls):.2f}", spread, f"{cpu:.2f}", ""])
+    print_table(["step", "stage", "wall s", "range", "CPU s", "MiB"], rows)
 
 
 if __name__ == "__main__":

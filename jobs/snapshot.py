@@ -1,10 +1,10 @@
 """The snapshot: a coverage.py data file of one commit, with a context per test.
 
 Beside `jobs.covering`, `jobs.cuts`, `jobs.footprint` and `jobs.tip_footprints` the only module
-that knows coverage.py's tables (https://coverage.readthedocs.io/en/latest/dbschema.html). Beside them it keeps tables of its
-own, which coverage.py ignores: each test's module, outcome, duration, the commit where it last
-ran and why; the lines that each context ran of files that are not measured; and what else each
-context touched.
+that knows coverage.py's tables (https://coverage.readthedocs.io/en/latest/dbschema.html). Beside
+them it keeps tables of its own, which coverage.py ignores: each test's module, outcome, duration,
+the commit where it last ran and why; the lines that each context ran of files that are not
+measured; and what else each context touched.
 """
 
 from __future__ import annotations
