@@ -16,18 +16,26 @@ import resource
 import shutil
 import sqlite3
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from statistics import median
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
+from nova_changes import Maker, map_changes
+from nova_ground import (
+    CIRCUMSTANCES,
+    KEY,
+    Clock,
+    Work,
+    make_ground,
+    make_module,
+    make_ran,
+    make_request,
+    parse,
+)
 from nova_tree import (
-    TOP,
     Size,
     commit_all,
     lay_out,
@@ -40,137 +48,18 @@ from nova_tree import (
 from real_projects import about, git, keep, print_table, run_timed, say
 
 from jobs.carrying import merge_rows, merge_tests
-from jobs.diff import TreeDiff
-from jobs.environment import Prepared
-from jobs.execution import Ran
-from jobs.ground import Ground, cpu_seconds
+from jobs.cuts import make_basis, make_cut
 from jobs.job import measure_snapshot
-from jobs.joining import OpenChange, Reader
 from jobs.merge import MergePlan
-from jobs.outlining import outlines_key
-from jobs.parsing import ParsedTree, parse_tree
-from jobs.project import ProjectSettings
 from jobs.repository import Mirror
-from jobs.request import Base, Places, Request
-from jobs.results import Kind, Outcome, Select, Status
-from jobs.runner import Surroundings, WorkerPlan, WorkerResult
 from jobs.selection import Selection
-from jobs.snapshot import Circumstances, file_digest, read_tests
+from jobs.snapshot import file_digest, read_tests
 from jobs.snapshot_writing import write_snapshot
-from jobs.statements import StatementCache
-from jobs.suite import Layout, TestModule
-from venv_builder import EnvironmentCache
 from venv_builder.processes import run_command
 
 NAME = "nova_size"
-KEY = "nova"
-VERSION = (3, 13, 0)
-CIRCUMSTANCES = Circumstances(recording="", variables="", entry_points="", distributions={})
 # How many tests run again for the small change, at least: those of one module.
 AGAIN = 10
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
-    """The files below the benchmark's folder."""
-
-    root: Path
-
-    @property
-    def repository(self) -> Path:
-        return self.root / "repository"
-
-    @property
-    def base(self) -> Path:
-        return self.root / "base.coverage"
-
-    @property
-    def fresh(self) -> Path:
-        """What the worker of the small change left: data and footprint.json."""
-        return self.root / "fresh" / "data"
-
-    def modules(self) -> list[str]:
-        """The names of all test modules; none before there is a snapshot."""
-        if not self.base.exists():
-            return []
-        with closing(sqlite3.connect(self.base)) as db:
-            return [name for (name,) in db.execute("SELECT DISTINCT module FROM covtrack_test")]
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.root / "facts.json").read_text())
-        return found
-
-
-class Clock:
-    """Wall seconds by stage, and CPU seconds of this process and its children."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self.cpu: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        begun, used = time.perf_counter(), cpu_seconds()
-        yield
-        self.seconds[name] = round(time.perf_counter() - begun, 3)
-        self.cpu[name] = round(cpu_seconds() - used, 3)
-
-
-def make_request(work: Work, mirror: Mirror, commit: str, base: str) -> Request:
-    """What a job of the commit would be asked."""
-    scratch = work.root / "scratch"
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir()
-    return Request(
-        settings=ProjectSettings(name=TOP, git=str(work.repository)),
-        mirror=mirror,
-        commit=mirror.commit(commit),
-        branch="master",
-        kind=Kind.CHANGE,
-        select=Select.AFFECTED,
-        base=Base(commit=base, snapshot=work.base, before=None),
-        places=Places(
-            tree=work.repository, kept=work.root, stestr=work.root / "stestr", scratch=scratch
-        ),
-        environments=cast(EnvironmentCache, None),
-    )
-
-
-def make_ground(work: Work, mirror: Mirror, commit: str, base: str | None) -> Ground:
-    """The commit as a job sees it; there is no environment, it is not asked for."""
-    return Ground(
-        blobs=mirror.blobs(commit),
-        base_blobs=mirror.blobs(base) if base else {},
-        layout=Layout(test_path=""),
-        modules=tuple(map(make_module, work.modules())),
-        prepared=cast(Prepared, SimpleNamespace(interpreter=SimpleNamespace(version=VERSION))),
-        around=Surroundings(
-            root=work.repository,
-            python=Path(sys.executable),
-            variables={"COVERAGE_CORE": "ctrace"},
-            path=(),
-            memory=8 * 2**30,
-            writable=(),
-            source=(TOP,),
-        ),
-        diff=mirror.diff(base, commit) if base else TreeDiff(),
-        key=KEY,
-        cache=StatementCache(work.root / "statements.sqlite"),
-        env_cpu_seconds=0.0,
-        circumstances=CIRCUMSTANCES,
-    )
-
-
-def make_module(name: str) -> TestModule:
-    return TestModule(name=name, path=f"{name.replace('.', '/')}.py")
-
-
-def parse(work: Work, ground: Ground) -> ParsedTree:
-    folder = work.root / "scratch" / "parse"
-    return parse_tree(
-        ground.cache, KEY, outlines_key(VERSION), ground.blobs, folder, ground.around
-    )
 
 
 def edit(path: Path) -> None:
@@ -290,7 +179,7 @@ def merge_small_change(work: Work, clock: Clock) -> dict[str, Any]:
         parsed = parse(work, ground)
     with clock.stage("tests"):
         known = read_tests(work.base)
-    ran = make_ran(work, facts, parsed)
+    ran = make_ran(work.fresh, facts["module"], facts["again"], parsed)
     module = make_module(facts["module"])
     selection = Selection(run=(module,), reasons={module.name: f"{module.path} changed"})
     target = work.root / "next.coverage"
@@ -308,22 +197,6 @@ def merge_small_change(work: Work, clock: Clock) -> dict[str, Any]:
     }
 
 
-def make_ran(work: Work, facts: Mapping[str, Any], parsed: ParsedTree) -> Ran:
-    """What the worker of the small change would have left."""
-    worker = WorkerResult(
-        plan=WorkerPlan(modules=(facts["module"],)),
-        status=0,
-        timed_out=False,
-        cpu_seconds=0.0,
-        stream=work.fresh.with_name("stream"),
-        data=(work.fresh / ".coverage.monitoring",),
-        last_words="",
-        report={"tests": {facts["module"]: facts["again"]}, "finished": True},
-    )
-    outcomes = tuple(Outcome(test=test, status=Status.PASSED) for test in facts["again"])
-    return Ran(workers=(worker,), outcomes=outcomes, parsed=parsed)
-
-
 def total_cached(work: Work, clock: Clock) -> dict[str, Any]:
     """The counts of every file from statements that are known and a snapshot."""
     facts, mirror = work.facts, Mirror(work.repository / ".git")
@@ -336,27 +209,24 @@ def total_cached(work: Work, clock: Clock) -> dict[str, Any]:
     return {"statements": measurement.total.statements, "covered": measurement.total.covered}
 
 
-def map_open_change(work: Work, clock: Clock) -> dict[str, Any]:
-    """What `covtrack prospect` reads of one open change to map it, the tip's tests known."""
-    facts, mirror = work.facts, Mirror(work.repository / ".git")
-    request = make_request(work, mirror, facts["change"], facts["base"])
-    ground = make_ground(work, mirror, facts["change"], None)
-    reader = Reader(request, ground, parse(work, ground))
-    tip = Base(commit=facts["base"], snapshot=work.base, before=None)
-    measured = Base(commit=facts["change"], snapshot=work.root / "next.coverage", before=None)
-    reader.tests(tip)
-    executed = frozenset({facts["change"]})
-    with clock.stage("map"):
-        part = reader.part(OpenChange(measured=measured, against=tip, executed=executed))
+def cut_open_change(work: Work, clock: Clock) -> dict[str, Any]:
+    """What the first `covtrack prospect` after a change was measured reads of it, whole."""
+    facts = work.facts
+    measured = work.root / "next.coverage"
     with clock.stage("digest"):
-        file_digest(measured.snapshot)
-    return {"fresh": len(part.fresh), "contexts": len(part.rows)}
+        file_digest(measured)
+    with clock.stage("cut"):
+        cut = make_cut(measured, work.base, {facts["change"]})
+    with clock.stage("basis"):
+        basis = make_basis(work.base)
+    return {"fresh": len(cut.fresh), "contexts": len(basis.traces.lines)}
 
 
 STEPS: Mapping[str, Callable[[Work, Clock], dict[str, Any]]] = {
     "merge": merge_small_change,
     "total": total_cached,
-    "open change": map_open_change,
+    "cut": cut_open_change,
+    "open changes": map_changes,
 }
 
 
@@ -433,6 +303,8 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--copies", type=int, default=17)
     parser.add_argument("--tests", type=int, default=18_000)
     parser.add_argument("--mixed", type=int, default=4, help="real tests in each made one")
+    parser.add_argument("--changes", type=int, default=200, help="open changes")
+    parser.add_argument("--baselines", type=int, default=5, help="that they fork off")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--reuse", action="store_true", help="what an earlier run generated")
     parser.add_argument("--step", choices=sorted(STEPS), help="this step alone")
@@ -449,6 +321,7 @@ def main() -> None:
         return
     if not arguments.reuse:
         generate(work, arguments)
+        Maker(work).make(arguments.changes, arguments.baselines)
     rounds: list[dict[str, Any]] = []
     for _ in range(arguments.rounds):
         rounds.append({name: measure_step(work, name) for name in STEPS})
@@ -469,7 +342,12 @@ def print_results(rounds: Sequence[Mapping[str, Any]]) -> None:
         memory = max(one["max_rss"] for one in found) / 2**20
         cpu = median(one["cpu"] for one in found)
         rows.append([name, "", f"{median(walls):.2f}", spread, f"{cpu:.2f}", f"{memory:.0f}"])
-    print_table(["step", "", "wall s", "range", "CPU s", "MiB"], rows)
+        for stage in found[0].get("seconds", ()):
+            walls = [one["seconds"][stage] for one in found]
+            spread = f"{min(walls):.2f} to {max(walls):.2f}"
+            cpu = median(one["cpu_seconds"][stage] for one in found)
+            rows.append(["", stage, f"{median(walls):.2f}", spread, f"{cpu:.2f}", ""])
+    print_table(["step", "stage", "wall s", "range", "CPU s", "MiB"], rows)
 
 
 if __name__ == "__main__":

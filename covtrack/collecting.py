@@ -1,4 +1,4 @@
-"""`covtrack gc`: removes snapshots that the policy does not keep, and litter beside them.
+"""`covtrack gc`: removes snapshots that the policy does not keep, their cuts, and litter beside.
 
 Killed at any moment nothing is lost: the database learns that a snapshot is gone before the file
 goes, and a file that nobody knows goes the next time.
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from covtrack.cutting import FOLDER as CUTS
+from covtrack.cutting import find_unkept
 from covtrack.packing import pack, packed_name
 from covtrack.retention import Keep, Needed, choose_kept
 from covtrack.settings import Settings, TrackedProject
@@ -64,16 +66,18 @@ class Collector:
 
     def _project(self, project: TrackedProject) -> Collected:
         folder = self.tracker.folder(project.name) / "snapshots"
+        cuts = self.tracker.folder(project.name) / CUTS
         with self.tracker.locked(project.name):  # no job of it runs
             runs = self.database.runs_of(project.name)
             kept = choose_kept(runs, self.keep, self._needed(project, runs), datetime.now(UTC))
-            before = _size(_files(folder))
+            before = _size([*_files(folder), *cuts.glob("*")])
             gone = self._unkept(runs, kept) + self._unknown(folder, runs)
             if not self.dry:
                 for run in runs:
                     if run.usable and run.run_id not in kept:
                         self.database.forget_snapshot(run.run_id)
-            lost = self._remove(gone)
+            digests = {run.sha256 for run in runs if run.run_id in kept}
+            lost = self._remove([*gone, *find_unkept(cuts, digests)])
             idle = self._idle(run for run in runs if run.run_id in kept)
             lost += 0 if self.dry else sum(_pack(path) for path in idle)
         return Collected(

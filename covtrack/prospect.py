@@ -7,13 +7,14 @@ nothing is stored: it is no commit that anybody made.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from functools import cache, partial
 
 from covtrack.contract import PatchReport
+from covtrack.cutting import FOLDER as CUTS
+from covtrack.cutting import Cutter
 from covtrack.full_runs import run_in_full
-from covtrack.packing import unpacked
 from covtrack.prospect_results import Figures, Prospect, ProspectedChange, Verified
 from covtrack.replay_results import hold_against, missing_lines
 from covtrack.store.values import StoredRun
@@ -24,9 +25,13 @@ from jobs.project import ProjectSettings
 from jobs.repository import Commit
 from jobs.request import Base, Request
 from jobs.results import JobResult, Kind, Select
-from jobs.snapshot import count_proofs, file_digest, read_tests
+from jobs.snapshot import count_proofs
 from venv_builder.errors import InfrastructureError, UsageError
 from venv_builder.progress import Noted
+
+
+def _never(run: StoredRun) -> bool:
+    return False
 
 
 class Prospector:
@@ -38,6 +43,8 @@ class Prospector:
         self.mirror = tracker.mirror(project.name)
         self.folder = tracker.folder(project.name) / "prospect"
         self.fetch = True
+        self._nearest: dict[str, StoredRun] = {}
+        self.cutter = Cutter(tracker.folder(project.name) / CUTS, tracker.settings.state)
 
     def run(self, refs: Sequence[str], *, verify: bool = False, fetch: bool = True) -> Prospect:
         """The prospect of the changes named by `refs`, merged onto the tip in this order.
@@ -90,21 +97,23 @@ class Prospector:
     def _measure_all(self, landing: Landing) -> dict[str, StoredRun]:
         """A usable run of the tip, of every included change, and of a commit below each.
 
-        Oldest first: what is newer then rests on it.
+        Oldest first: what is newer then rests on it. Of changes and what they are held against
+        the cuts suffice; the tip is read whole.
         """
         tip = landing.tip.sha
         changes = [change.commit.sha for change in landing.included]
-        forks = {self.mirror.merge_base(tip, sha) or tip for sha in changes}
+        forks = {self._fork(tip, sha) for sha in changes}
         for fork in sorted(forks, key=lambda sha: self.mirror.commit(sha).committed_at):
             if self._nearest_baseline(landing.branch, fork) is None:
                 self._measured(fork)
-        return {sha: self._measured(sha) for sha in (tip, *changes)}
+        found = {tip: self._measured(tip)}
+        return found | {sha: self._measured(sha, self.cutter.is_cut) for sha in changes}
 
-    def _measured(self, sha: str) -> StoredRun:
+    def _measured(self, sha: str, suffices: Callable[[StoredRun], bool] = _never) -> StoredRun:
         """The newest run of a commit, made now if there is none that can be used."""
         database, name = self.tracker.database, self.project.name
         run = database.find_run(name, sha)
-        if run is None or not self._is_usable(run):
+        if run is None or not self._is_usable(run, suffices):
             order = Order(revision=sha, select=Select.AFFECTED, fetch=self.fetch)
             self.tracker.run(self.project, order)
             run = database.find_run(name, sha)
@@ -112,34 +121,35 @@ class Prospector:
             raise InfrastructureError(f"The run of {sha[:10]} was not stored.")
         return run
 
-    def _is_usable(self, run: StoredRun) -> bool:
-        """Whether a run is complete and exact, and its snapshot as it was written."""
-        snapshot = unpacked(self.tracker.settings.state / run.snapshot)
+    def _is_usable(self, run: StoredRun, suffices: Callable[[StoredRun], bool]) -> bool:
+        """Whether a run is complete and exact, and what is needed of it as it was written."""
         whole = run.complete and run.usable and run.select is not Select.CHANGED
-        return whole and snapshot.is_file() and file_digest(snapshot) == run.sha256
+        return whole and (suffices(run) or self.cutter.is_whole(run))
 
     def _nearest_baseline(self, branch: str, sha: str) -> StoredRun | None:
         """The usable baseline that is a commit or its nearest ancestor."""
+        if sha in self._nearest:
+            return self._nearest[sha]
         runs = self.tracker.database.baselines(self.project.name, branch, exact=True)
         known = {run.commit: run for run in runs if run.usable}
         while (nearest := self.mirror.nearest(sha, tuple(known))) is not None:
             run = known.pop(nearest)
-            if self._is_usable(run):
+            if self._is_usable(run, self.cutter.has_basis):
+                self._nearest[sha] = run
                 return run
         return None
 
     def _join(self, landing: Landing, runs: Mapping[str, StoredRun]) -> Prospective:
         tip = self._base(runs[landing.tip.sha])
         changes = self._order(landing, runs)
-        target = self.folder / "joined.coverage"
         listener = self.tracker.listener
-        return join_changes(self._request(landing, tip), tip, changes, target, listener)
+        return join_changes(self._request(landing, tip), tip, changes, listener)
 
     def _order(self, landing: Landing, runs: Mapping[str, StoredRun]) -> list[OpenChange]:
         """The included changes, each behind those that it builds on."""
         tip = landing.tip.sha
         shas = {change.commit.sha for change in landing.included}
-        ahead = {sha: self.mirror.ahead(tip, sha) & shas - {sha} for sha in shas}
+        ahead = {sha: self._ahead(tip, sha) & shas - {sha} for sha in shas}
         return [
             self._open_change(landing, change, runs, tuple(ahead[change.commit.sha]))
             for change in sorted(landing.included, key=lambda c: len(ahead[c.commit.sha]))
@@ -155,37 +165,45 @@ class Prospector:
         """A change held against the nearest of those it builds on, else a commit it forks off."""
         sha, tip = change.commit.sha, landing.tip.sha
         builds_on = self.mirror.nearest(sha, below)
-        fork = self.mirror.merge_base(tip, sha) or tip
+        fork = self._fork(tip, sha)
         nearest = runs[builds_on] if builds_on else self._nearest_baseline(landing.branch, fork)
-        measured = self._base(runs[sha])
+        against = nearest or runs[tip]
+        chosen = partial(self._executed, change, tip, builds_on)
         return OpenChange(
-            measured=measured,
-            against=self._base(nearest or runs[tip]),
-            executed=self._executed(change, tip, builds_on, measured.snapshot),
+            commit=sha,
+            against=against.commit,
+            cut=self.cutter.cut(runs[sha], against, chosen),
+            basis=self.cutter.basis(against),
         )
 
     def _executed(
-        self, change: Landed, tip: str, builds_on: str | None, snapshot: Path
+        self, change: Landed, tip: str, builds_on: str | None, ran: Collection[str]
     ) -> frozenset[str]:
-        """Unmerged commits at which the change's tests ran.
+        """Of the commits where the tests `ran`, those unmerged at which they ran for the change.
 
         Those below it that are no change of their own here, and earlier patch sets of its tree.
         """
-        mirror, sha = self.mirror, change.commit.sha
-        below = mirror.ahead(tip, sha) - (mirror.ahead(tip, builds_on) if builds_on else set())
-        ran = {record.executed for record in read_tests(snapshot).values()}
-        same = {
-            other
-            for other in ran - below
-            if mirror.has(other)
-            and mirror.commit(other).tree == change.commit.tree
-            and not mirror.is_ancestor(other, tip)
-        }
-        return frozenset({sha, *same, *(ran & below)})
+        sha = change.commit.sha
+        below = self._ahead(tip, sha) - (self._ahead(tip, builds_on) if builds_on else set())
+        tree = change.commit.tree
+        return frozenset(o for o in ran if o in below or self._unmerged_tree(tip, o) == tree)
+
+    @cache  # noqa: B019 (a prospector lives for one prospect)
+    def _fork(self, tip: str, sha: str) -> str:
+        return self.mirror.merge_base(tip, sha) or tip
+
+    @cache  # noqa: B019
+    def _ahead(self, tip: str, sha: str) -> frozenset[str]:
+        return self.mirror.ahead(tip, sha)
+
+    @cache  # noqa: B019
+    def _unmerged_tree(self, tip: str, sha: str) -> str | None:
+        """The tree of a commit that is not in the branch; None of others, and of unknown ones."""
+        unmerged = self.mirror.has(sha) and not self.mirror.is_ancestor(sha, tip)
+        return self.mirror.commit(sha).tree if unmerged else None
 
     def _base(self, run: StoredRun) -> Base:
-        snapshot = unpacked(self.tracker.settings.state / run.snapshot)
-        return Base(commit=run.commit, snapshot=snapshot, before=run.as_before)
+        return Base(commit=run.commit, snapshot=self.cutter.snapshot(run), before=run.as_before)
 
     def _request(self, landing: Landing, base: Base) -> Request:
         places = self.tracker.places(self.project.name)

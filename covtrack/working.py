@@ -24,7 +24,7 @@ from venv_builder.errors import CovtrackError, UsageError
 from venv_builder.progress import Event, where_it_stands
 
 TOLD_EVERY = 1.0
-MOST_OPEN = 50
+MOST_OPEN = 200
 
 
 @dataclass

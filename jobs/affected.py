@@ -15,7 +15,8 @@ from typing import Protocol
 from jobs.classes import Classes, Tree
 from jobs.comparison import FileDifference, Span
 from jobs.footprint import IMPORTED
-from jobs.outline import Outline, Scope, Statement, StatementKind
+from jobs.outline import Scope, Statement, StatementKind
+from jobs.readers import Readers, Words
 
 # Readers of a function's annotations.
 ANNOTATION_READERS = frozenset(
@@ -44,6 +45,8 @@ class Uses(Protocol):
     """
 
     def running(self, path: str, spans: Collection[Span]) -> set[str]: ...
+
+    def reading(self, readers: Readers, words: frozenset[str], own: Set[str]) -> set[str]: ...
 
     def is_exact(self, path: str) -> bool: ...
 
@@ -83,14 +86,21 @@ def find_reached(
     *,
     contexts: Mapping[str, str] | None = None,
     modules: Mapping[str, str] | None = None,
+    wanted: Set[str] | None = None,
 ) -> Reached:
     """All that the differences reach in the base.
 
     `contexts` are reached for reasons beside them, and all that depends on the `modules` (files).
+    Where all contexts that are `wanted` are reached, nothing more is looked for.
     """
-    search = _Search(tree, uses)
+    search = _Search(tree, uses, wanted)
     search.take_others(contexts or {}, modules or {})
-    for difference in differences:
+    known = tuple(differences)
+    for difference in known:
+        search.take_functions(difference)
+    for difference in known:
+        if search.is_done:
+            break
         search.take_difference(difference)
     return search.finish()
 
@@ -98,9 +108,11 @@ def find_reached(
 class _Search:
     """A worklist: each name, class and module is looked at once."""
 
-    def __init__(self, tree: Tree, uses: Uses) -> None:
+    def __init__(self, tree: Tree, uses: Uses, wanted: Set[str] | None) -> None:
         self.tree = tree
+        self._wanted = wanted
         self.classes = Classes(tree)
+        self.readers = self.classes.readers
         self.uses = uses
         self.reached = Reached()
         self._seen: set[object] = set()
@@ -108,9 +120,14 @@ class _Search:
         self._around: dict[str, set[str]] = {}
 
     def finish(self) -> Reached:
-        while self._waiting:
+        while self._waiting and not self.is_done:
             self._waiting.pop()()
         return self.reached
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all contexts that are wanted are reached."""
+        return self._wanted is not None and self._wanted <= self.reached.contexts.keys()
 
     def take_others(self, contexts: Mapping[str, str], modules: Mapping[str, str]) -> None:
         """Reach contexts, and dependents of files, for reasons of their own."""
@@ -119,13 +136,18 @@ class _Search:
         for path, why in modules.items():
             self._take_module(path, why)
 
-    def take_difference(self, difference: FileDifference) -> None:
-        """Reach what one file's change reaches."""
+    def take_functions(self, difference: FileDifference) -> None:
+        """Reach what ran the changed functions of one file."""
         path = difference.old or difference.new or ""
         for function in difference.functions:
-            why = f"{function.scope.name} of {path} changed"
             spans = function.spans if self.uses.is_exact(path) else [_span(function.scope)]
-            self._reach(self.uses.running(path, spans), why)
+            contexts = self.uses.running(path, spans)
+            if contexts:
+                self._reach(contexts, f"{function.scope.name} of {path} changed")
+
+    def take_difference(self, difference: FileDifference) -> None:
+        """Reach what one file's change at module and class level reaches."""
+        path = difference.old or difference.new or ""
         for statement in difference.statements:
             self._take_statement(path, statement, f"line {statement.line} of {path} changed")
         if not difference.same_module:
@@ -225,7 +247,7 @@ class _Search:
 
     def _take_subclasses(self, path: str, owner: str, why: str) -> None:
         """Have the files loaded that inherit a class whose tests are other ones now."""
-        for file in self.classes.subclass_files(path, {owner.rpartition(".")[2]}):
+        for file in self.classes.subclass_files(path, frozenset({owner.rpartition(".")[2]})):
             self.reached.modules.setdefault(file, why)
 
     def _take_class(self, path: str, owner: str, why: str) -> None:
@@ -246,63 +268,44 @@ class _Search:
 
     def _follow_name(self, name: _Name, why: str) -> None:
         """Reach the functions and statements that use a name."""
-        words = frozenset({name.name})
+        self._take_readers(name, frozenset({name.name}), why)
         if name.owner:
-            self._take_readers(name, words, why, self._family(name))
             return
-        self._take_readers(name, words, why)
         if name.name == "__all__":
             for path in self.tree.dependencies.dependents([name.path]):
-                if _brings_names(self.tree.outline(path)):
+                if path in self.readers.bringing:
                     self._take_module(path, f"{path} imports *: {why}")
 
-    def _take_readers(
-        self,
-        name: _Name,
-        words: frozenset[str],
-        why: str,
-        family: Set[str] | None = None,
-    ) -> None:
+    def _take_readers(self, name: _Name, words: frozenset[str], why: str) -> None:
         """Reach what uses one of the words; of an attribute, only the class's own users.
 
         Plain names mean a file's own globals, and those that `import *` brings; from elsewhere a
         name is reached as a word.
         """
         dependents = self.tree.dependencies.dependents([name.path])
-        near = self._near(name.path)
-        allowed = near if family is None else near & family
-        imports = {f"{path}{IMPORTED}" for path in dependents}
-        for path in self.tree.mentioning(words):
-            outline = self.tree.outline(path)
-            if outline is None:
-                continue
-            own = path == name.path or (path in dependents and _brings_names(outline))
-            contexts = self._ran(path, (f for f in outline.functions if _uses(f, words, own=own)))
-            self._reach(contexts & (allowed | imports), f"uses {_show(words)}: {why}")
-            if path in dependents:
-                self._take_using_statements(path, outline, name, words, why, own=own)
-
-    def _take_using_statements(
-        self,
-        path: str,
-        outline: Outline,
-        name: _Name,
-        words: frozenset[str],
-        why: str,
-        *,
-        own: bool,
-    ) -> None:
-        for statement in outline.statements:
+        own = {name.path, *(dependents & self.readers.bringing)}
+        contexts = self.uses.reading(self.readers, words, own)
+        if contexts:
+            imports = {c for c in contexts if _is_import(c, dependents)}
+            others = self._allowed(contexts - imports, name, words, self._near(name.path))
+            self._reach(imports | others, f"uses {_show(words)}: {why}")
+        for path, statement in self.readers.statements(words, dependents, own):
             if name.owner and statement.kind is StatementKind.IMPORT:
                 continue
-            if _uses(statement, words, own=own):
-                line = f"line {statement.line} of {path}"
-                self._once(
-                    (path, statement.line, statement.hash),
-                    lambda s=statement, at=line: self._take_statement(  # type: ignore[misc]
-                        path, s, f"{at} uses {_show(words)}: {why}"
-                    ),
-                )
+            self._once(
+                (path, statement.line, statement.hash),
+                lambda at=path, s=statement: self._take_statement(  # type: ignore[misc]
+                    at, s, f"line {s.line} of {at} uses {_show(words)}: {why}"
+                ),
+            )
+
+    def _allowed(self, contexts: Set[str], name: _Name, words: Words, near: Set[str]) -> Set[str]:
+        """Of the contexts, those that can come by a name: that know its class, of an attribute."""
+        found = contexts & near
+        if found and name.owner and words is not ANNOTATION_READERS:
+            family = self._family(name)
+            return found if family is None else found & family
+        return found
 
     def _family(self, name: _Name) -> Set[str] | None:
         """Contexts that run or name a class or one that inherits it, and tests in those.
@@ -320,8 +323,7 @@ class _Search:
             for statement in outline.statements:
                 if statement.kind is StatementKind.CLASS and statement.bound[0] in names:
                     contexts |= self.uses.named(path, f"{statement.bound[0]}.")
-            users = (f for f in outline.functions if _concerns(f, names))
-            contexts |= self._ran(path, users)
+            contexts |= self._ran(path, outline.functions_concerning(names))
         return contexts
 
 
@@ -330,19 +332,8 @@ def _span(function: Scope) -> Span:
     return function.body, function.last
 
 
-def _uses(part: Scope | Statement, words: frozenset[str], *, own: bool) -> bool:
-    return not words.isdisjoint(part.words) or (own and not words.isdisjoint(part.names))
-
-
-def _brings_names(outline: Outline | None) -> bool:
-    """Whether an `import *` of a file may bind a name that stands nowhere in it."""
-    return outline is not None and any("*" in found.names for found in outline.imports)
-
-
-def _concerns(function: Scope, names: Set[str]) -> bool:
-    """Whether a function is a method of one of the classes, or uses its name."""
-    used = (function.name.split("."), function.names, function.words)
-    return any(not names.isdisjoint(words) for words in used)
+def _is_import(context: str, paths: Set[str]) -> bool:
+    return context.endswith(IMPORTED) and context.removesuffix(IMPORTED) in paths
 
 
 def _is_dunder(name: str) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 from jobs.comparison import align
+from jobs.diff import FileChange
 from jobs.execution import Ran, module_of
 from jobs.footprint import IMPORTED, Footprints, Touch
 from jobs.ground import Ground
@@ -105,9 +106,11 @@ def merge_rows(
     )
 
 
-def plan_moves(ground: Ground, parsed: ParsedTree) -> Iterator[tuple[str, FileMove]]:
+def plan_moves(
+    ground: Ground, parsed: ParsedTree, changes: Iterable[FileChange] | None = None
+) -> Iterator[tuple[str, FileMove]]:
     """Where the rows of each changed Python file of the ground's base (by old path) go."""
-    for change in ground.diff.changes:
+    for change in ground.diff.changes if changes is None else changes:
         if change.old is not None and change.old.endswith(".py"):
             new = change.new or ""
             alignment = align(

@@ -10,13 +10,13 @@ from collections.abc import Collection, Mapping
 from contextlib import closing
 from dataclasses import replace
 
-from jobs.footprint import Footprints
+from jobs.footprint import Footprints, Witness
 from jobs.ground import Ground
 from jobs.question import Question, changed_entry_points
-from jobs.request import Base, Request
+from jobs.request import Request
 from jobs.results import Select
-from jobs.selection import Selection, select_affected, select_all, select_changed
-from jobs.snapshot import TestRecord, read_circumstances, read_measured
+from jobs.selection import Selection, select_affected, select_all, select_changed, tests_around
+from jobs.snapshot import Circumstances, TestRecord, read_circumstances, read_measured
 from venv_builder.errors import UsageError
 
 # Seconds of affected tests below which all of them run: to choose would cost more.
@@ -33,25 +33,21 @@ def choose_tests(
 
     Raises UsageError without any test module.
     """
-    if not ground.modules:
-        raise UsageError(
-            f"{request.settings.name} has no test modules below "
-            f"{ground.layout.test_path or 'its root'} at {request.commit.sha[:10]}.",
-            advice="Set test_path for the project in covtrack.toml.",
-        )
+    need_modules(request, ground)
     measured = {record.module for record in known.values()}
     if request.base is None or request.select is Select.ALL:
         return select_all(ground.modules, measured, "It is a full run.")
     if request.append:
         changed = request.mirror.changed_names(request.base.commit, request.commit.sha)
         return select_changed(ground.modules, changed, measured, ())
-    why = _why_all(request.base, ground, counting)
+    before = read_circumstances(request.base.snapshot)
+    why = why_all(before, read_measured(request.base.snapshot), ground, counting)
     if why is None and request.select is Select.CHANGED:
-        why = changed_entry_points(request.base, ground)
+        why = changed_entry_points(before, ground)
     if why:
         return select_all(ground.modules, measured, why, note=True)
     with closing(Footprints(request.base.snapshot)) as footprints:
-        question = Question(request.base, ground, known, footprints)
+        question = Question(before, ground, known, footprints)
         reached = question.reached()
         if request.select is not Select.CHANGED:
             selection = select_affected(
@@ -67,6 +63,16 @@ def choose_tests(
     return select_changed(ground.modules, changed, measured, reached.imports)
 
 
+def need_modules(request: Request, ground: Ground) -> None:
+    """Raise UsageError where there is no test module."""
+    if not ground.modules:
+        raise UsageError(
+            f"{request.settings.name} has no test modules below "
+            f"{ground.layout.test_path or 'its root'} at {request.commit.sha[:10]}.",
+            advice="Set test_path for the project in covtrack.toml.",
+        )
+
+
 def is_to_bound(request: Request, selection: Selection, known: Mapping[str, TestRecord]) -> bool:
     """Whether the affected tests took long enough to choose among them, or longer than may be."""
     seconds = sum(known[test].seconds for test in selection.reasons if test in known)
@@ -75,14 +81,42 @@ def is_to_bound(request: Request, selection: Selection, known: Mapping[str, Test
     return request.select is Select.AFFECTED and seconds > WORTH_SPARING
 
 
-def _why_all(base: Base, ground: Ground, counting: Collection[str]) -> str | None:
+def find_reached_known(
+    ground: Ground,
+    known: Mapping[str, TestRecord],
+    before: Circumstances | None,
+    counted: Collection[str],
+    footprints: Witness,
+    counting: Collection[str],
+) -> tuple[frozenset[str], str | None]:
+    """Those of the known tests that run otherwise on this ground, or may; why, where all do.
+
+    `counted` are the files that counted where they ran under `before`, `counting` those now.
+    """
+    names = {module.name for module in ground.modules}
+    modules = {test: record.module for test, record in known.items()}
+    why = why_all(before, counted, ground, counting)
+    if why:
+        return frozenset(known), f"{why[0].lower()}{why[1:].rstrip('.')}"
+    question = Question(before, ground, known, footprints)
+    question.uses.keeps_asked = False
+    reached = question.reached(known.keys()).contexts
+    found = {test for context in reached for test in tests_around(context, modules)}
+    gone = {test for test, module in modules.items() if module not in names}
+    return frozenset(found | gone), None
+
+
+def why_all(
+    before: Circumstances | None,
+    counted: Collection[str],
+    ground: Ground,
+    counting: Collection[str],
+) -> str | None:
     """Why nothing of the base can be carried; None where it can."""
-    before = read_circumstances(base.snapshot)
     if before is None:
         return "The base's snapshot holds no footprints."
     if before.recording != ground.circumstances.recording:
         return "The coverage settings, Python or coverage.py differ from the base's."
-    counted = read_measured(base.snapshot)
     if any(path in ground.base_blobs and path not in counted for path in counting):
         return "The coverage settings count files that did not count in the base."
     if before.variables != ground.circumstances.variables:

@@ -6,11 +6,12 @@ is rather too much than too little.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Set
+from collections.abc import Callable, Collection, Iterator, Sequence, Set
 from dataclasses import dataclass
 
 from jobs.dependencies import Dependencies
 from jobs.outline import Outline, Statement, StatementKind
+from jobs.readers import Readers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,13 +19,14 @@ class Tree:
     """The base's tree: outlines by path (None where Python cannot parse the file).
 
     `mentioning` names the files whose source may use one of the words, `tests` those that hold
-    tests or stand beside them.
+    tests or stand beside them. `readers` are set where they are known already.
     """
 
     outline: Callable[[str], Outline | None]
     mentioning: Callable[[Collection[str]], Collection[str]]
     dependencies: Dependencies
     tests: Callable[[str], bool]
+    readers: Readers | None = None
 
 
 class Classes:
@@ -32,6 +34,8 @@ class Classes:
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
+        self.readers = tree.readers or Readers(outline=tree.outline, mentioning=tree.mentioning)
+        self._subclasses: dict[frozenset[str], Set[str]] = {}
 
     def has_foreign_base(self, path: str, owner: str) -> bool:
         """Whether something outside the tree may call methods of the class by itself."""
@@ -58,13 +62,9 @@ class Classes:
             for base in statement.bases:
                 waiting += self.named(base)
 
-    def named(self, name: str) -> list[tuple[str, Statement]]:
-        return [
-            (path, statement)
-            for path in self._tree.mentioning({name})
-            for statement in self.statements(path)
-            if statement.bound[0] == name
-        ]
+    def named(self, name: str) -> Sequence[tuple[str, Statement]]:
+        """(path, statement) of the tree's classes of that name."""
+        return self.readers.classes(name)
 
     def statements(self, path: str) -> Iterator[Statement]:
         outline = self._tree.outline(path)
@@ -83,9 +83,7 @@ class Classes:
             more: set[str] = set()
             for path in self._tree.mentioning(waiting):
                 outline = self._tree.outline(path)
-                for statement in outline.statements if outline else ():
-                    if waiting.isdisjoint(statement.names | statement.words):
-                        continue
+                for statement in outline.statements_using(waiting, own=True) if outline else ():
                     if statement.kind in (StatementKind.EFFECT, StatementKind.DEF):
                         return None
                     more |= _names_given(statement)
@@ -93,29 +91,39 @@ class Classes:
             names |= waiting
         return names
 
-    def subclass_names(self, names: Set[str]) -> set[str]:
+    def subclass_names(self, names: frozenset[str]) -> Set[str]:
         """The names of classes that may inherit one of those, and of what is bound to one."""
+        if names not in self._subclasses:
+            self._subclasses[names] = self._find_subclass_names(names)
+        return self._subclasses[names]
+
+    def _find_subclass_names(self, names: Set[str]) -> Set[str]:
         found: set[str] = set()
         waiting = set(names)
         while waiting:
             more: set[str] = set()
             for path in self._tree.mentioning(waiting):
                 outline = self._tree.outline(path)
-                for statement in outline.statements if outline else ():
-                    if not waiting.isdisjoint(statement.names | statement.words):
-                        more |= _names_given(statement)
+                for statement in outline.statements_using(waiting, own=True) if outline else ():
+                    more |= _names_given(statement)
             waiting = more - found - names
             found |= waiting
         return found
 
-    def subclass_files(self, path: str, names: Set[str]) -> set[str]:
+    def subclass_files(self, path: str, names: frozenset[str]) -> set[str]:
         every = names | self.subclass_names(names)
         dependents = self._tree.dependencies.dependents([path])
         return {
             file
-            for file in dependents.intersection(self._tree.mentioning(every))
-            if any(not every.isdisjoint(s.names | s.words) for s in self.statements(file))
+            for file in dependents & set(self._tree.mentioning(every))
+            if (outline := self._tree.outline(file)) and _has_class(outline, every)
         }
+
+
+def _has_class(outline: Outline, names: Set[str]) -> bool:
+    """Whether a class statement uses one of the names."""
+    used = outline.statements_using(names, own=True)
+    return any(statement.kind is StatementKind.CLASS for statement in used)
 
 
 def _names_given(statement: Statement) -> set[str]:

@@ -21,6 +21,7 @@ DIFFED = (
     *("--raw", "-p", "-U0", "-z", "-M", "--no-abbrev", "--no-color", "--no-ext-diff"),
     *("--no-textconv", "--submodule=short", "--inter-hunk-context=0"),
 )
+RAW = ("-r", "-z", "--raw", "--no-renames", "--no-abbrev", "--always")
 # No line of a patch begins like that.
 LOGGED = (*DIFFED, "--format=format:%x01%H%x01")
 LOG_HEADER = re.compile(rb"^\0?\x01[0-9a-f]{40,64}\x01\n?", re.MULTILINE)
@@ -191,6 +192,33 @@ def parse_diff(output: bytes) -> TreeDiff:
 def parse_log(output: bytes) -> tuple[TreeDiff, ...]:
     """Parse `git log` with the options LOGGED, one diff a commit; DataError on anything else."""
     return tuple(parse_diff(part.strip(b"\0\n")) for part in LOG_HEADER.split(output)[1:])
+
+
+@dataclass(frozen=True, slots=True)
+class RawChange:
+    """How a path differs: git's letter (A, D, M or T), and the new mode and blob (zeros for D)."""
+
+    status: str
+    mode: str
+    blob: str
+
+
+RawChanges = Mapping[str, RawChange]
+
+
+def parse_raw(output: bytes, count: int) -> tuple[RawChanges, ...]:
+    """Parse `git diff-tree --stdin` of `count` pairs with the options RAW, in their order."""
+    found: list[dict[str, RawChange]] = []
+    fields = iter(output.decode("utf-8", "surrogateescape").split("\0"))
+    for field in fields:
+        if field.startswith(":"):
+            _, mode, _, blob, status = field.split(" ")
+            found[-1][next(fields)] = RawChange(status[0], mode, blob)
+        elif field:
+            found.append({})
+    if len(found) != count:
+        raise DataError(f"git diff-tree compared {len(found)} pairs, not {count}.")
+    return tuple(found)
 
 
 _Record = tuple[str | None, str | None, str | None, str | None, str]

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from enum import StrEnum
 from pathlib import Path
+from typing import Protocol
 
 from jobs.comparison import Span
+from jobs.readers import Readers
 from jobs.snapshot import opened
 
 IMPORTED = ":import"
@@ -34,6 +36,24 @@ def span_bits(spans: Collection[Span]) -> int:
     return mask
 
 
+class Witness(Protocol):
+    """What can tell the contexts of a measured commit that used something; see Footprints."""
+
+    def rows(self, path: str) -> Iterable[tuple[str, int]]: ...
+
+    def running(self, path: str, spans: Collection[Span]) -> set[str]: ...
+
+    def reading(self, readers: Readers, words: frozenset[str], own: Set[str]) -> set[str]: ...
+
+    def measures(self, path: str) -> bool: ...
+
+    def using(self, paths: Collection[str]) -> set[str]: ...
+
+    def touching(self, kind: Touch, names: Collection[str]) -> set[str]: ...
+
+    def touched(self, kind: Touch) -> Mapping[str, Collection[str]]: ...
+
+
 class Footprints:
     """The footprints of one snapshot, read as they are asked for; close it after use."""
 
@@ -50,6 +70,15 @@ class Footprints:
         """Contexts that ran any line of the 1-based, inclusive spans of a file."""
         mask = span_bits(spans)
         return {context for context, bits in self.rows(path) if bits & mask}
+
+    def reading(self, readers: Readers, words: frozenset[str], own: Set[str]) -> set[str]:
+        """Contexts that ran functions which use one of the words, in `own` files also by name."""
+        found: set[str] = set()
+        for path, users in readers.users(words):
+            mask = users.named if path in own else users.bits
+            if mask:
+                found.update(context for context, bits in self.rows(path) if bits & mask)
+        return found
 
     def measures(self, path: str) -> bool:
         """Whether the file counts for coverage: all of its lines are recorded."""
@@ -78,13 +107,16 @@ class Footprints:
         rows = self._db.execute(query, (kind.value, json.dumps(sorted(names))))
         return {context for (context,) in rows}
 
-    def touched(self, kind: Touch) -> Iterator[tuple[str, str]]:
-        """(name, context) of everything touched in that way."""
+    def touched(self, kind: Touch) -> Mapping[str, Collection[str]]:
+        """The contexts, by the name that they touched in that way."""
+        found: dict[str, list[str]] = {}
         query = (
             "SELECT name, context FROM covtrack_touched JOIN context ON id = context_id"
             " WHERE kind = ?"
         )
-        yield from self._db.execute(query, (kind.value,))
+        for name, context in self._db.execute(query, (kind.value,)):
+            found.setdefault(name, []).append(context)
+        return found
 
     def names(self, kind: Touch, without: Collection[str] = ()) -> set[str]:
         """Names touched in that way by other contexts than those."""

@@ -9,16 +9,15 @@ import resource
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 
 from jobs.diff import TreeDiff
 from jobs.environment import Prepared, prepare_environment
-from jobs.outlining import OutlinedTree, outlines_key
+from jobs.outlining import OutlinedTree, Shelf, outlines_key
 from jobs.project import ProjectSettings
-from jobs.repository import Mirror
 from jobs.request import Places, Request
 from jobs.runner import Surroundings
 from jobs.snapshot import Circumstances
@@ -40,7 +39,9 @@ class Ground:
 
     `blobs` maps every path to its blob, `base_blobs` those of the base that `diff` begins at (none
     without a base); `key` stands for all that decides how files are parsed,
-    `circumstances` for what tests run under beside the tree.
+    `circumstances` for what tests run under beside the tree. `shelves` keep the outlines, by key,
+    for all trees that this one is seen from; `outlined` and `base_outlined` are set where the
+    trees are known already.
     """
 
     blobs: Mapping[str, str]
@@ -54,6 +55,9 @@ class Ground:
     cache: StatementCache
     env_cpu_seconds: float
     circumstances: Circumstances
+    shelves: dict[str, Shelf] = field(default_factory=dict)
+    outlined: OutlinedTree | None = None
+    base_outlined: OutlinedTree | None = None
 
     @property
     def top_dirs(self) -> tuple[str, ...]:
@@ -69,19 +73,31 @@ class Ground:
     @cached_property
     def outlines(self) -> OutlinedTree:
         """The outlines of the commit's files, once they are parsed."""
-        return self._outlines_of(self.blobs)
+        return self.outlined or self._outlines_of(self.blobs)
 
     @cached_property
     def base_outlines(self) -> OutlinedTree:
         """The outlines of the base's files, as far as they are known."""
-        return self._outlines_of(self.base_blobs)
+        return self.base_outlined or self._outlines_of(self.base_blobs)
 
-    def _outlines_of(self, blobs: Mapping[str, str]) -> OutlinedTree:
-        return OutlinedTree(self.cache, self.outlines_key, blobs, self.top_dirs)
+    def _outlines_of(
+        self, blobs: Mapping[str, str], near: OutlinedTree | None = None
+    ) -> OutlinedTree:
+        key = self.outlines_key
+        shelf = self.shelves.setdefault(key, Shelf(self.cache, key))
+        return OutlinedTree(shelf, blobs, self.top_dirs, near)
 
-    def based_on(self, mirror: Mirror, base: str, sha: str) -> Ground:
-        """The same ground of commit `sha`, seen from another base (a sha)."""
-        return replace(self, diff=mirror.diff(base, sha), base_blobs=mirror.blobs(base))
+    def based_on(
+        self, diff: TreeDiff, blobs: Mapping[str, str], near: OutlinedTree | None = None
+    ) -> Ground:
+        """The same ground, seen from another base, whose tree is much like the tree `near`."""
+        return replace(
+            self,
+            diff=diff,
+            base_blobs=blobs,
+            outlined=self.outlines,
+            base_outlined=self._outlines_of(blobs, near),
+        )
 
     def is_test_file(self, path: str) -> bool:
         """Whether tests, or what only they use, are in the file."""

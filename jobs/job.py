@@ -16,7 +16,7 @@ from jobs.carrying import merge_rows, merge_tests
 from jobs.choosing import choose_tests
 from jobs.execution import Execution, Ran, find_faults, parse_sources
 from jobs.ground import cpu_seconds, set_up
-from jobs.measure import measure_tree
+from jobs.measure import NOTHING, Executed, measure_tree
 from jobs.outcomes import failed_import
 from jobs.parsing import ParsedTree
 from jobs.patching import measure_patch
@@ -118,13 +118,19 @@ def _what_runs(selection: Selection, modules: Sequence[TestModule]) -> str:
 
 def measure_snapshot(request: Request, parsed: ParsedTree, snapshot: Path) -> Measurement:
     """Counts of the commit's files from what the snapshot says ran of them."""
+    return measure_executed(request, parsed, read_executed(snapshot))
+
+
+def measure_executed(
+    request: Request, parsed: ParsedTree, executed: Mapping[str, Executed]
+) -> Measurement:
+    """Counts of the commit's files from what ran of them, by path."""
     conf = request.mirror.read(request.commit.sha, CONF)
     globs = (*request.settings.vendored, *(parse_common_conf(conf) if conf else ()))
-    executed = read_executed(snapshot)
     files = {
         path: file
         for path, file in parsed.files.items()
-        if path not in parsed.if_run or executed[path].lines
+        if path not in parsed.if_run or executed.get(path, NOTHING).lines
     }
     return measure_tree(files, executed, make_matcher(globs))
 

@@ -5,46 +5,61 @@ Lays the merged tree out and has it parsed as a job would; what ran comes from t
 
 from __future__ import annotations
 
+import gc
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
 
-from jobs.carrying import plan_moves
-from jobs.choosing import choose_tests
+from jobs.choosing import find_reached_known, need_modules
+from jobs.cut_footprints import BasisFootprints, CutFootprints
+from jobs.cut_rows import rows_in
+from jobs.cuts import Basis, Cut, changed
 from jobs.execution import parse_sources
+from jobs.footprint import Witness
 from jobs.ground import Ground, set_up
-from jobs.job import measure_snapshot
-from jobs.merge import FileMove, MergePlan
+from jobs.job import measure_executed
+from jobs.measure import Executed
+from jobs.merge import FileMove
 from jobs.parsing import ParsedTree
-from jobs.prospective import Gains, Joined, Part, Rows, Tip, find_gains, join, move_rows
+from jobs.prospective import (
+    Gains,
+    Joined,
+    Moved,
+    Part,
+    Tip,
+    add_rows,
+    contexts_touched,
+    find_gains,
+    join,
+    move_rows,
+)
 from jobs.request import Base, Request
 from jobs.results import Measurement
-from jobs.selection import find_reached_tests
 from jobs.snapshot import (
+    Circumstances,
     TestRecord,
     has_arcs,
-    read_contexts,
-    read_executed,
-    read_rows,
+    read_circumstances,
     read_tests,
 )
-from jobs.snapshot_writing import write_rows, write_snapshot
+from jobs.tip_footprints import TipFootprints
+from jobs.views import Views
 from venv_builder.errors import UsageError
 from venv_builder.progress import Listener, Noted, Stages
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenChange:
-    """A measured change, and the measured commit below it that it is held against.
+    """A measured change (a sha), cut from the measured commit below it that it is held against.
 
-    `executed` are the commits of the change's tree: what ran at one of them ran for the change.
+    `basis` is that commit's.
     """
 
-    measured: Base
-    against: Base
-    executed: frozenset[str]
+    commit: str
+    against: str
+    cut: Cut
+    basis: Basis
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +78,9 @@ class Prospective:
 
 
 def join_changes(
-    request: Request, tip: Base, changes: Sequence[OpenChange], target: Path, listener: Listener
+    request: Request, tip: Base, changes: Sequence[OpenChange], listener: Listener
 ) -> Prospective:
-    """Write the snapshot of the request's commit, the merge of the changes onto the tip.
+    """What the request's commit, the merge of the changes onto the tip, covers.
 
     The request's base is the tip. A change stands after those that it builds on. Raises
     UsageError where branches are measured in one and not in another.
@@ -76,38 +91,72 @@ def join_changes(
     with ExitStack() as held:
         held.callback(shutil.rmtree, request.places.scratch, ignore_errors=True)
         ground = set_up(request, stages, held)
+        need_modules(request, ground)
         with stages.stage("parse"):
             reader = Reader(request, ground, parse_sources(request, ground))
-        with stages.stage("select", f"what {len(changes)} changes reach together"):
-            parts = [reader.part(change) for change in changes]
-            branch = reader.tip(tip, parts)
-        with stages.stage("merge"):
-            joined = join(branch, parts)
-            reader.write(tip, joined, target)
-        with stages.stage("measure"):
-            measurement = measure_snapshot(request, reader.parsed, target)
-            gains = find_gains(branch, parts, reader.parsed.files, measurement)
+        found = join_onto(reader, tip, changes, stages.stage)
         notes = (*ground.prepared.notes, *reader.notes)
     for note in notes:
         listener(Noted(sentence=note))
     return Prospective(
-        measurement=measurement,
-        gains=gains,
-        tests=joined.tests,
-        overlapping=joined.overlapping,
+        measurement=found.measurement,
+        gains=found.gains,
+        tests=found.joined.tests,
+        overlapping=found.joined.overlapping,
         notes=notes,
         seconds=dict(stages.seconds),
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What the join of all changes found."""
+
+    joined: Joined
+    measurement: Measurement
+    gains: Gains
+
+
+def join_onto(
+    reader: Reader,
+    tip: Base,
+    changes: Sequence[OpenChange],
+    stage: Callable[[str], AbstractContextManager[None]],
+) -> Found:
+    """The stages of a join on the ground of the merged tree."""
+    with uncollected():
+        with stage("select"):
+            reader.views.prepare([(change.commit, change.against) for change in changes])
+            parts = [reader.part(change) for change in changes]
+            branch = reader.tip(tip, parts)
+        with stage("merge"):
+            joined = join(branch, parts)
+        with stage("measure"):
+            measurement = reader.measure(tip, joined)
+            gains = find_gains(branch, parts, reader.parsed.files, measurement)
+    return Found(joined=joined, measurement=measurement, gains=gains)
+
+
 def _check_kind(tip: Base, changes: Iterable[OpenChange]) -> None:
     for change in changes:
-        if has_arcs(change.measured.snapshot) != has_arcs(tip.snapshot):
+        if change.cut.arcs != has_arcs(tip.snapshot):
             raise UsageError(
-                f"Of {change.measured.commit[:10]} and the tip only one measures branches: their "
+                f"Of {change.commit[:10]} and the tip only one measures branches: their "
                 "figures cannot be joined.",
                 advice="Leave the change out, or set branch_coverage for the project.",
             )
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Without a search for garbage: what is read stays, and to go through it again takes long."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 class Reader:
@@ -118,81 +167,80 @@ class Reader:
         self.ground = ground
         self.parsed = parsed
         self.notes: list[str] = []
-        self._seen: tuple[str, Ground] | None = None  # one alone: each may hold a tree's outlines
+        self.views = Views(request.mirror, ground, request.commit.sha, parsed)
+        self._moved: Moved = {}
+        self._lines: dict[int, Executed] = {}
+        self._tip: TipFootprints | None = None
         self._moves: dict[str, Mapping[str, FileMove]] = {}
-        self._known: dict[str, Mapping[str, TestRecord]] = {}
+        self._footprints: dict[int, BasisFootprints] = {}
 
     def part(self, change: OpenChange) -> Part:
         """One change: what ran for it, and what else of the merged tree reaches that."""
-        tests, before = self.tests(change.measured), self.tests(change.against)
-        fresh = {test: r for test, r in tests.items() if r.executed in change.executed}
+        cut, basis = change.cut, change.basis
+        seen = self.views.beside(change.commit, change.against)
+        moves = self.views.moves(seen)
+        moves_before = self._moves_of(change.against)
+        parted = {
+            path
+            for path in moves.keys() | moves_before.keys()
+            if moves.get(path) is not moves_before.get(path)
+        }
+        now, before = rows_in(cut, basis, parted, self._lines)
+        measured = changed(basis.measured, cut.measured)
+        footprints = CutFootprints(self._footprints_of(basis), cut)
         return Part(
-            commit=change.measured.commit,
-            fresh=fresh,
-            reached=self._reached(change.measured, tests),
-            gone=frozenset(before.keys() - tests.keys()),
-            rows=self._rows(change.measured, fresh, tests),
-            spared=frozenset(test for test, record in tests.items() if record.spared),
-            base_rows=self._rows(change.against, fresh, before),
+            commit=change.commit,
+            fresh=cut.fresh,
+            reached=self._reached(
+                seen, change.commit, cut.fresh, cut.circumstances, measured, footprints
+            ),
+            gone=cut.gone,
+            rows=move_rows(now, moves, self._moved),
+            spared=changed(basis.spared, cut.spared),
+            base_rows=move_rows(before, moves_before, self._moved),
         )
 
-    def tip(self, tip: Base, parts: Iterable[Part]) -> Tip:
+    def tip(self, tip: Base, parts: Sequence[Part]) -> Tip:
         """The tip, with the rows of all that the parts may change."""
-        tests = self.tests(tip)
-        reached = self._reached(tip, tests)
-        fresh = reached.union(*(part.fresh for part in parts))
-        executed = {"": read_executed(tip.snapshot)}
+        tests, rows = read_tests(tip.snapshot), TipFootprints(tip.snapshot)
+        under, seen = read_circumstances(tip.snapshot), self.views.whole(tip.commit)
+        self._tip = rows
+        moves = self._moves_of(tip.commit)
         return Tip(
             tests=tests,
-            reached=reached,
-            rows=self._rows(tip, fresh, tests),
-            covered=move_rows(executed, self._moves_of(tip))[""],
+            reached=self._reached(seen, tip.commit, tests, under, rows.measured, rows),
+            rows=move_rows(rows.read_rows(contexts_touched(parts)), moves),
+            covered=move_rows({"": rows.executed()}, moves)[""],
         )
 
-    def write(self, tip: Base, joined: Joined, target: Path) -> None:
-        """Write the joined snapshot: the tip's rows moved, but for those that are joined anew."""
-        anew = self.request.places.scratch / "joined.coverage"
-        write_rows(anew, joined.rows, arcs=has_arcs(tip.snapshot))
-        write_snapshot(
-            target,
-            base=tip.snapshot,
-            plan=MergePlan(dropped=joined.dropped, moves=self._moves_of(tip)),
-            fresh=[anew],
-            tests=joined.tests.values(),
-            measured=self.parsed.files.keys(),
-            key=self.ground.key,
-            circumstances=self.ground.circumstances,
-        )
+    def measure(self, tip: Base, joined: Joined) -> Measurement:
+        """What the tip's rows cover, moved, but for those that are joined anew, and these."""
+        assert self._tip is not None
+        kept = move_rows({"": self._tip.executed(joined.dropped)}, self._moves_of(tip.commit))[""]
+        return measure_executed(self.request, self.parsed, add_rows(kept, joined.rows))
 
-    def tests(self, base: Base) -> Mapping[str, TestRecord]:
-        """All tests of a measured commit; read once."""
-        if base.commit not in self._known:
-            self._known[base.commit] = read_tests(base.snapshot)
-        return self._known[base.commit]
+    def _footprints_of(self, basis: Basis) -> BasisFootprints:
+        """The same for all changes that are held against one commit."""
+        return self._footprints.setdefault(id(basis), BasisFootprints(basis))
 
-    def _rows(self, base: Base, fresh: Iterable[str], tests: Mapping[str, TestRecord]) -> Rows:
-        others = read_contexts(base.snapshot) - tests.keys()
-        return move_rows(read_rows(base.snapshot, others.union(fresh)), self._moves_of(base))
-
-    def _reached(self, base: Base, tests: Mapping[str, TestRecord]) -> frozenset[str]:
+    def _reached(
+        self,
+        seen: Ground,
+        commit: str,
+        tests: Mapping[str, TestRecord],
+        under: Circumstances | None,
+        measured: Collection[str],
+        footprints: Witness,
+    ) -> frozenset[str]:
         """Tests of a measured commit that run otherwise in the merged tree, or may."""
-        request = replace(self.request, base=base)
-        selection = choose_tests(request, self._seen_from(base), tests, self.parsed.files)
-        if not selection.carry:
-            why = next(iter(selection.reasons.values()))
-            self.notes.append(f"No test of {base.commit[:10]} is known to run so: {why}.")
-        modules = {test: record.module for test, record in tests.items()}
-        gone = (test for test, module in modules.items() if module in selection.gone)
-        return find_reached_tests(selection, modules).union(gone)
+        reached, why = find_reached_known(
+            seen, tests, under, measured, footprints, self.parsed.files
+        )
+        if why:
+            self.notes.append(f"No test of {commit[:10]} is known to run so: {why}.")
+        return reached
 
-    def _moves_of(self, base: Base) -> Mapping[str, FileMove]:
-        if base.commit not in self._moves:
-            self._moves[base.commit] = dict(plan_moves(self._seen_from(base), self.parsed))
-        return self._moves[base.commit]
-
-    def _seen_from(self, base: Base) -> Ground:
-        """The merged tree's ground with that commit as its base."""
-        if self._seen is None or self._seen[0] != base.commit:
-            mirror, sha = self.request.mirror, self.request.commit.sha
-            self._seen = base.commit, self.ground.based_on(mirror, base.commit, sha)
-        return self._seen[1]
+    def _moves_of(self, commit: str) -> Mapping[str, FileMove]:
+        if commit not in self._moves:
+            self._moves[commit] = self.views.moves(self.views.whole(commit))
+        return self._moves[commit]

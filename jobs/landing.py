@@ -6,10 +6,10 @@ Objects alone are written to the mirror: no work tree, no ref, nothing pushed.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from jobs.repository import Commit, Mirror
+from jobs.repository import Commit, MergedTree, Mirror
 from venv_builder.errors import UsageError
 
 
@@ -72,14 +72,16 @@ def land(
             )
     head = tip
     landed: list[Landed] = []
-    for sha, ref in named.items():
+    alone = mirror.merges([(tip.sha, sha) for sha in named])
+    for (sha, ref), merged in zip(named.items(), alone, strict=True):
         commit = mirror.commit(sha)
         if sha in incomplete:
             landed.append(Landed(ref=ref, commit=commit, state=State.INCOMPLETE))
             continue
-        change, head = _land_one(mirror, branch, tip, head, commit, ref, landed)
+        change, head = _land_one(mirror, branch, tip, head, commit, ref, landed, merged)
         landed.append(change)
-    return Landing(branch=branch, tip=tip, merged=head, changes=tuple(landed))
+    merged_all = head if head == tip else mirror.commit(head.sha)
+    return Landing(branch=branch, tip=tip, merged=merged_all, changes=tuple(landed))
 
 
 def _land_one(
@@ -90,10 +92,10 @@ def _land_one(
     commit: Commit,
     ref: str,
     before: Sequence[Landed],
+    alone: MergedTree,
 ) -> tuple[Landed, Commit]:
-    alone = mirror.merge(tip.sha, commit.sha)
     merged = mirror.merge(head.sha, commit.sha) if head != tip else alone
-    if alone.tree == tip.tree or mirror.is_ancestor(commit.sha, tip.sha):
+    if alone.tree == tip.tree:
         return Landed(ref=ref, commit=commit, state=State.MERGED), head
     if alone.conflicts or merged.conflicts:
         paths = alone.conflicts or merged.conflicts
@@ -103,7 +105,9 @@ def _land_one(
         )
         return change, head
     sha = mirror.commit_merge(merged.tree, head.sha, commit.sha)
-    return Landed(ref=ref, commit=commit, state=State.INCLUDED), mirror.commit(sha)
+    parents = (head.sha, commit.sha)
+    landed = replace(commit, sha=sha, tree=merged.tree, parents=parents)
+    return Landed(ref=ref, commit=commit, state=State.INCLUDED), landed
 
 
 def _rivals(

@@ -5,11 +5,11 @@ Pure; made by measured/outline.py, whose docstring says what is in the hashes an
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar, overload
 
 
 class StatementKind(StrEnum):
@@ -39,7 +39,36 @@ class Entry:
     blocks: tuple[Block, ...] = ()
 
 
-Block = tuple[Entry, ...]
+Block = Sequence[Entry]
+
+
+class LazyBlock(Sequence[Entry]):
+    """A function's block that is read when it is first looked at: of most functions, never."""
+
+    def __init__(self, raw: list[list[Any]]) -> None:
+        self._raw = raw
+
+    @cached_property
+    def _entries(self) -> tuple[Entry, ...]:
+        return _read_block(self._raw)
+
+    @overload
+    def __getitem__(self, place: int) -> Entry: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Entry]: ...
+
+    def __getitem__(self, place: int | slice) -> Entry | Sequence[Entry]:
+        return self._entries[place]
+
+    def __len__(self) -> int:
+        return len(self._raw)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, LazyBlock) and self._raw == other._raw
+
+    def __hash__(self) -> int:
+        return hash(len(self._raw))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +137,71 @@ class Outline:
         """Functions by their qualified name (`#2` for the second of the same name)."""
         return {function.name: function for function in self.functions}
 
+    def functions_using(self, words: Iterable[str], *, own: bool) -> Iterable[Scope]:
+        """Functions that use one of the words; those that are the file's `own` as names too."""
+        return _using(self._functions, words, own=own)
+
+    def statements_using(self, words: Iterable[str], *, own: bool) -> Sequence[Statement]:
+        """Statements at module and class level that use one of the words; see above."""
+        return _using(self._statements, words, own=own)
+
+    def functions_concerning(self, names: Set[str]) -> Iterable[Scope]:
+        """Functions that are methods of one of the classes, or use its name."""
+        tokens = self._tokens
+        places = {place for name in names & tokens.keys() for place in tokens[name]}
+        return [self.functions[place] for place in sorted(places)]
+
+    @cached_property
+    def classes(self) -> Mapping[str, Sequence[Statement]]:
+        """Class statements by the name that they bind, dots left out."""
+        found: dict[str, list[Statement]] = {}
+        for statement in self.statements:
+            if statement.kind is StatementKind.CLASS:
+                found.setdefault(statement.bound[0], []).append(statement)
+        return found
+
+    @cached_property
+    def _tokens(self) -> Mapping[str, Sequence[int]]:
+        found: dict[str, list[int]] = {}
+        for place, function in enumerate(self.functions):
+            for token in {*function.name.split("."), *function.names, *function.words}:
+                found.setdefault(token, []).append(place)
+        return found
+
+    @cached_property
+    def _functions(self) -> Users[Scope]:
+        return _index(self.functions)
+
+    @cached_property
+    def _statements(self) -> Users[Statement]:
+        return _index(self.statements)
+
+
+Part = TypeVar("Part", Scope, Statement)
+# The parts that use a word as such, and those that use it as a plain name, by place.
+Users = tuple[Sequence[Part], Mapping[str, Sequence[int]], Mapping[str, Sequence[int]]]
+
+
+def _index(parts: Sequence[Part]) -> Users[Part]:
+    words: dict[str, list[int]] = {}
+    names: dict[str, list[int]] = {}
+    for place, part in enumerate(parts):
+        for word in part.words:
+            words.setdefault(word, []).append(place)
+        for name in part.names:
+            names.setdefault(name, []).append(place)
+    return parts, words, names
+
+
+def _using(users: Users[Part], words: Iterable[str], *, own: bool) -> Sequence[Part]:
+    parts, by_word, by_name = users
+    found: set[int] = set()
+    for word in words:
+        found.update(by_word.get(word, ()))
+        if own:
+            found.update(by_name.get(word, ()))
+    return [parts[place] for place in sorted(found)]
+
 
 def anchors_of(block: Block) -> Iterator[int]:
     """Lines where the entries of a block and of all blocks inside begin."""
@@ -146,13 +240,13 @@ def _read_scope(fields: list[Any]) -> Scope:
         last=last,
         hash=digest,
         shape=shape,
-        block=_read_block(block),
+        block=LazyBlock(block),
         names=frozenset(names),
         words=frozenset(words),
     )
 
 
-def _read_block(entries: list[list[Any]]) -> Block:
+def _read_block(entries: list[list[Any]]) -> tuple[Entry, ...]:
     return tuple(
         Entry(
             hash=digest,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -14,13 +14,12 @@ from jobs.comparison import FileDifference, Span, align, compare
 from jobs.dependencies import Dependencies
 from jobs.diff import TreeDiff
 from jobs.distributions import import_names
-from jobs.footprint import Footprints, Touch
+from jobs.footprint import Touch, Witness
 from jobs.ground import Ground
 from jobs.merge import is_between
 from jobs.outlining import OutlinedTree
-from jobs.request import Base
 from jobs.selection import Selection, tests_around
-from jobs.snapshot import TestRecord, read_circumstances
+from jobs.snapshot import Circumstances, TestRecord
 from jobs.sufficient import Doubt
 from jobs.suite import module_name
 from jobs.uses import BaseUses
@@ -31,12 +30,12 @@ class Question:
 
     def __init__(
         self,
-        base: Base,
+        under: Circumstances | None,
         ground: Ground,
         known: Mapping[str, TestRecord],
-        footprints: Footprints,
+        footprints: Witness,
     ) -> None:
-        self.base, self.ground, self.known, self.footprints = base, ground, known, footprints
+        self.under, self.ground, self.known, self.footprints = under, ground, known, footprints
         before = ground.base_outlines
         self.uses = BaseUses(footprints, known, before.dependencies, ground.modules)
         self.tree = Tree(
@@ -44,6 +43,7 @@ class Question:
             mentioning=before.mentioning,
             dependencies=before.dependencies,
             tests=ground.is_test_file,
+            readers=before.readers,
         )
 
     @cached_property
@@ -51,17 +51,18 @@ class Question:
         """The modules' names of the base's tests."""
         return {test: record.module for test, record in self.known.items()}
 
-    def reached(self) -> Reached:
-        """All that the change reaches."""
+    def reached(self, wanted: Set[str] | None = None) -> Reached:
+        """All that the change reaches, or enough of it to tell that it reaches all `wanted`."""
         ground, before, after = self.ground, self.ground.base_outlines, self.ground.outlines
         return find_reached(
             self.differences,
             self.tree,
             self.uses,
+            wanted=wanted,
             contexts={**self.touching, **self.unbounded},
             modules={
                 **_names_come_and_gone(ground.diff, before, after, ground.top_dirs),
-                **_changed_distributions(self.base, ground, before.dependencies, self.footprints),
+                **_changed_distributions(self.under, ground, before.dependencies),
             },
         )
 
@@ -78,7 +79,7 @@ class Question:
     @cached_property
     def why_unbounded(self) -> str | None:
         """A sentence, where the entry points differ."""
-        return changed_entry_points(self.base, self.ground)
+        return changed_entry_points(self.under, self.ground)
 
     @cached_property
     def unbounded(self) -> Mapping[str, str]:
@@ -156,9 +157,8 @@ def _one_of_each_class(tests: Iterable[str], known: Mapping[str, TestRecord]) ->
     return quickest.values()
 
 
-def changed_entry_points(base: Base, ground: Ground) -> str | None:
+def changed_entry_points(before: Circumstances | None, ground: Ground) -> str | None:
     """A sentence if the entry points differ: through them any test may reach anything."""
-    before = read_circumstances(base.snapshot)
     same = before is not None and before.entry_points == ground.circumstances.entry_points
     return None if same else "The project's entry points differ from the base's."
 
@@ -170,16 +170,19 @@ def differences(
     for change in diff.changes:
         old = change.old if change.old and change.old.endswith(".py") else None
         new = change.new if change.new and change.new.endswith(".py") else None
-        if old or new:
-            yield compare(
+        key = old, change.old_blob, new, change.new_blob
+        if key not in after.compared and (old or new):
+            after.compared[key] = compare(
                 old,
                 before.outline(old) if old else None,
                 new,
                 after.outline(new) if new else None,
             )
+        if old or new:
+            yield after.compared[key]
 
 
-def _touched_files(diff: TreeDiff, footprints: Footprints) -> Iterator[tuple[str, str]]:
+def _touched_files(diff: TreeDiff, footprints: Witness) -> Iterator[tuple[str, str]]:
     """Contexts that opened a changed file, or listed a folder in which one came or went."""
     for change in diff.changes:
         for path in {change.old, change.new} - {None}:
@@ -211,10 +214,9 @@ def _names_come_and_gone(
 
 
 def _changed_distributions(
-    base: Base, ground: Ground, dependencies: Dependencies, footprints: Footprints
+    before: Circumstances | None, ground: Ground, dependencies: Dependencies
 ) -> dict[str, str]:
     """Files that import a distribution which has another version now, or needs one that has."""
-    before = read_circumstances(base.snapshot)
     now = ground.circumstances.distributions
     changed = {
         name

@@ -20,7 +20,8 @@ from pathlib import Path
 from filelock import FileLock
 
 from jobs.addresses import without_password
-from jobs.repository import OPTIONS, Commit, Mirror
+from jobs.git_settings import OPTIONS
+from jobs.repository import Commit, Mirror
 from venv_builder.errors import InfrastructureError
 
 LOST = "refs/covtrack/lost/"

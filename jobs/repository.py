@@ -7,42 +7,29 @@ nothing is ever pushed from here, and merges are made as objects alone.
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import takewhile
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import git
 from git.exc import GitCommandError, InvalidGitRepositoryError
 
 from jobs.addresses import without_password
-from jobs.diff import DIFFED, LOGGED, TreeDiff, parse_diff, parse_log
+from jobs.diff import DIFFED, LOGGED, RAW, RawChanges, TreeDiff, parse_diff, parse_log, parse_raw
+from jobs.git_settings import (
+    DAMAGED,
+    NO_REF,
+    OPTIONS,
+    forget_hook_variables,
+    reason_of,
+    unknown_ref,
+)
 from venv_builder.errors import InfrastructureError, UsageError
 from venv_builder.files import remove_anything
-
-# A mirror runs no hook, no fsmonitor, no filter of the user's or of the repository's own.
-CONFIG = {
-    "core.hooksPath": "/dev/null",
-    "core.fsmonitor": "false",
-    "core.quotePath": "false",
-    "core.autocrlf": "false",
-    "gc.auto": "0",
-    "protocol.ext.allow": "never",
-}
-OPTIONS = tuple(word for name, value in CONFIG.items() for word in ("-c", f"{name}={value}"))
-# Git sets these for hooks and for `rebase --exec`; each names one repository, not ours.
-HOOK_VARIABLES = (
-    "GIT_DIR",
-    "GIT_WORK_TREE",
-    "GIT_INDEX_FILE",
-    "GIT_COMMON_DIR",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-    "GIT_NAMESPACE",
-    "GIT_PREFIX",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,26 +50,6 @@ class MergedTree:
 
     tree: str
     conflicts: tuple[str, ...]
-
-
-def forget_hook_variables() -> None:
-    """Drop what a hook that runs covtrack was told: git's commands would obey it."""
-    for name in HOOK_VARIABLES:
-        os.environ.pop(name, None)
-
-
-def reason_of(error: Exception) -> str:
-    text = str(getattr(error, "stderr", "") or error)
-    lines = [line.strip(" '\"") for line in text.splitlines() if line.strip(" '\"")]
-    words = [line.removeprefix("stderr: ").lstrip("'") for line in lines]
-    useful = [line for line in words if line.startswith(("fatal:", "error:"))]
-    return (useful or words or ["git said nothing"])[0].rstrip(".")
-
-
-NO_REF = re.compile(r"couldn't find remote ref (\S+)")
-DAMAGED = re.compile(
-    r"corrupt|unable to read|bad object|missing (?:blob|tree|commit)|loose object"
-)
 
 
 class Mirror:
@@ -110,7 +77,7 @@ class Mirror:
         except GitCommandError as error:
             doing, reason = without_password(doing), reason_of(error)
             if missing := NO_REF.search(reason):
-                raise _unknown_ref(doing, missing[1]) from error
+                raise unknown_ref(doing, missing[1]) from error
             if DAMAGED.search(reason):
                 advice = f"The mirror is damaged; delete {self.path}: it will be fetched anew."
             raise InfrastructureError(f"{doing}: {reason}.", advice=advice) from error
@@ -130,6 +97,20 @@ class Mirror:
             stdout_as_string=False,
             strip_newline_in_stdout=False,
         )
+        assert isinstance(output, bytes)
+        return output
+
+    def _ask(self, pairs: Sequence[tuple[str, str]], *command: str) -> bytes:
+        """The output of a command that is told of pairs of commits."""
+        with TemporaryFile() as names:
+            names.write("".join(f"{one} {other}\n" for one, other in pairs).encode())
+            names.seek(0)
+            output = self._git.execute(
+                ["git", *OPTIONS, *command],
+                istream=names,
+                stdout_as_string=False,
+                strip_newline_in_stdout=False,
+            )
         assert isinstance(output, bytes)
         return output
 
@@ -167,20 +148,23 @@ class Mirror:
 
     def has(self, revision: str) -> bool:
         """Whether the mirror holds that commit."""
+        return self._sha(revision) is not None
+
+    def _sha(self, revision: str) -> str | None:
         try:
-            self._run("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
+            found = self._run("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
         except GitCommandError:
-            return False
-        return True
+            return None
+        return found.strip()
 
     def resolve(self, revision: str) -> str:
         """The full sha of a branch, tag, ref or (abbreviated) sha; UsageError if unknown."""
         if revision == "HEAD":
             revision = "refs/covtrack/HEAD"
-        names = [revision, f"refs/covtrack/{revision}"]
-        for name in names:
-            if not name.startswith("-") and self.has(name):
-                return self._run("rev-parse", "--verify", f"{name}^{{commit}}").strip()
+        for name in (revision, f"refs/covtrack/{revision}"):
+            sha = None if name.startswith("-") else self._sha(name)
+            if sha is not None:
+                return sha
         raise UsageError(
             f"Revision {revision} is unknown in {self.path.parent.name}.",
             advice="Check its spelling; a ref of a change must be fetched by its full name, "
@@ -257,6 +241,17 @@ class Mirror:
         tree, *paths = output.rstrip("\0").split("\0")
         return MergedTree(tree=tree, conflicts=tuple(paths) if status else ())
 
+    def merges(self, pairs: Sequence[tuple[str, str]]) -> tuple[MergedTree, ...]:
+        """Merge the commits of each pair, all in one process; needs git 2.39."""
+        options = ("--stdin", "--write-tree", "--name-only", "--no-messages", "-z")
+        with self._told("Cannot merge", "covtrack needs git 2.39 to merge many changes."):
+            output = self._ask(pairs, "merge-tree", *options).decode("utf-8", "surrogateescape")
+        fields = iter(output.split("\0"))
+        return tuple(
+            MergedTree(tree=next(fields), conflicts=tuple(iter(fields.__next__, "")))
+            for _ in takewhile(bool, fields)
+        )
+
     def commit_merge(self, tree: str, one: str, other: str) -> str:
         """The sha of a merge commit of that tree; the same for the same arguments."""
         who = {"NAME": "covtrack", "EMAIL": "covtrack@localhost", "DATE": "@0 +0000"}
@@ -275,10 +270,20 @@ class Mirror:
         finally:
             self._run("update-ref", "-d", ref)
 
-    def diff(self, old: str, new: str) -> TreeDiff:
-        """What changed from commit `old` to commit `new`, renames followed."""
+    def diff(self, old: str, new: str, paths: Collection[str] = ()) -> TreeDiff:
+        """What changed from commit `old` to commit `new` (in the paths), renames followed."""
+        command = ("--literal-pathspecs", "diff", *DIFFED, old, new, "--", *paths)
         with self._told(f"Cannot compare {old[:10]} and {new[:10]}"):
-            return parse_diff(self._run_bytes("diff", *DIFFED, old, new, "--"))
+            return parse_diff(self._run_bytes(*command))
+
+    def raw_changes(
+        self, pairs: Sequence[tuple[str, str]]
+    ) -> Mapping[tuple[str, str], RawChanges]:
+        """What differs between the commits of each pair, by path; renames are not followed."""
+        swapped = [(new, old) for old, new in pairs]
+        with self._told("Cannot compare commits"):
+            output = self._ask(swapped, "diff-tree", "--stdin", *RAW)
+        return dict(zip(pairs, parse_raw(output, len(pairs)), strict=True))
 
     def diffs_since(self, sha: str, since: datetime) -> tuple[TreeDiff, ...]:
         """What each commit of the first-parent history changed, `sha` first, back to a moment.
@@ -351,9 +356,3 @@ class Mirror:
         for step in steps:
             command = ["git", f"--git-dir={self.path}", *OPTIONS, *step]
             git.Git(folder).execute(command, env={**os.environ, **environment})
-
-
-def _unknown_ref(doing: str, ref: str) -> UsageError:
-    if ref == "HEAD":
-        return UsageError(f"{doing}: it has no commit yet.", advice="Commit something first.")
-    return UsageError(f"{doing}: it has no ref {ref}.", advice="Check the ref's spelling.")

@@ -156,6 +156,8 @@ def tests_around(context: str, known: Mapping[str, str]) -> Iterable[str]:
     if fixture in FIXTURES:
         failed = f"{fixture} ({owner})"  # then it stands for tests that are not known
         return [test for test in known if test == failed or test.startswith(f"{owner}.")]
+    if "/" in owner:
+        return ()  # the import of a file is around no test
     return [test for test, module in known.items() if owner in (module, _class_module(test))]
 
 

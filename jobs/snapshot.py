@@ -1,10 +1,10 @@
 """The snapshot: a coverage.py data file of one commit, with a context per test.
 
-Beside `jobs.covering` and `jobs.footprint` the only module that knows coverage.py's tables
-(https://coverage.readthedocs.io/en/latest/dbschema.html). Beside them it keeps tables of its
-own, which coverage.py ignores: each test's module, outcome, duration, the commit where it last
-ran and why; the lines that each context ran of files that are not measured; and what else each
-context touched.
+Beside `jobs.covering`, `jobs.cuts`, `jobs.footprint` and `jobs.tip_footprints` the only module
+that knows coverage.py's tables (https://coverage.readthedocs.io/en/latest/dbschema.html). Beside
+them it keeps tables of its own, which coverage.py ignores: each test's module, outcome, duration,
+the commit where it last ran and why; the lines that each context ran of files that are not
+measured; and what else each context touched.
 """
 
 from __future__ import annotations
@@ -140,6 +140,11 @@ def read_executed(path: Path) -> dict[str, Executed]:
 def _lines(bits: int, arcs: Collection[Arc]) -> frozenset[int]:
     if arcs:
         return frozenset(line for arc in arcs for line in arc if line > 0)
+    return lines_of_bits(bits)
+
+
+def lines_of_bits(bits: int) -> frozenset[int]:
+    """The numbers of the bits that are set."""
     length = (bits.bit_length() + 7) // 8
     return frozenset(numbits_to_nums(bits.to_bytes(length, "little")))
 

@@ -21,6 +21,7 @@ from jobs.confinement import MEASURED
 from jobs.dependencies import Dependencies, find_dependencies
 from jobs.footprint import IMPORTED
 from jobs.outline import Outline, read_outline
+from jobs.readers import Readers
 
 outline_raw = runpy.run_path(str(MEASURED / "outline.py"))["outline"]
 RAN = re.compile(r"#: (.*)$")
@@ -92,7 +93,7 @@ class WrittenTree:
             mentioning=lambda words: [
                 path
                 for path, text in self.texts.items()
-                if any(re.search(rf"\b{re.escape(word)}\b", text) for word in words)
+                if any(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text) for word in words)
             ],
             dependencies=self.dependencies,
             tests=lambda path: path.startswith("t/"),
@@ -112,6 +113,16 @@ class WrittenUses:
         wanted = {line for first, last in spans for line in range(first, last + 1)}
         ran = self.written.contexts(path)
         return {context for context, lines in ran.items() if lines & wanted}
+
+    def reading(self, readers: Readers, words: frozenset[str], own: Set[str]) -> set[str]:
+        """Contexts that ran functions which use one of the words, in `own` files also by name."""
+        found = set()
+        for path, users in readers.users(words):
+            mask = users.named if path in own else users.bits
+            for context, lines in self.written.contexts(path).items():
+                if any(mask >> line & 1 for line in lines):
+                    found.add(context)
+        return found
 
     def is_exact(self, path: str) -> bool:
         """Whether all lines that ran of the file are known."""

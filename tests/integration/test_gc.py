@@ -98,6 +98,25 @@ class GcTest(GcCase):
         rows = {row.project: row for row in self.make_tracker().database.project_rows()}
         self.assertIsNotNone(rows[self.name].latest)
 
+    def test_cuts_go_with_what_they_rest_on(self) -> None:
+        *gone, kept = (
+            run.sha256 for run in reversed(self.make_tracker().database.runs_of(self.name))
+        )
+        cuts = self.folder.with_name("cuts")
+        cuts.mkdir()
+        names = [
+            f"{kept}.basis",
+            f"{kept}-{kept}.cut",
+            f"{kept}-{gone[0]}.cut",
+            f"{gone[0]}.basis",
+        ]
+        for name in (*names, f"{kept}.basis.1.new"):
+            (cuts / name).write_text("x")
+        self.collect(dry=True, baselines=1, weeks=0)
+        self.assertEqual(5, len(list(cuts.iterdir())))
+        self.collect(baselines=1, weeks=0)
+        self.assertEqual(set(names[:2]), {path.name for path in cuts.iterdir()})
+
     def test_killed_on_the_way(self) -> None:
         """The database knows first; what is left over goes the next time."""
         self.assertRaises(Killed, self.collect, Dying, baselines=1, weeks=0)

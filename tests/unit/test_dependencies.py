@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from testtools import TestCase
 
 from jobs.confinement import MEASURED
-from jobs.dependencies import Dependencies, find_dependencies
+from jobs.dependencies import Dependencies, change_dependencies, find_dependencies
 from jobs.outline import Import
 from tests.written_tree import outline_of
 
@@ -140,6 +140,59 @@ class QuestionsTest(TestCase):
                 self.assertEqual(
                     one in found.dependents([other]), other in found.reached_from([one])
                 )
+
+
+class ChangedTest(TestCase):
+    """A graph that is changed in some files is the one that is found of all."""
+
+    def assert_same(self, before: Mapping[str, str], after: Mapping[str, str]) -> bool:
+        near, found = graph(before), graph(after)
+        changed = {
+            path: outline.imports if (outline := outline_of(text)) else ()
+            for path, text in after.items()
+            if before.get(path) != text
+        }
+        now = change_dependencies(near, changed, before.keys() - after.keys(), ("",))
+        if now is None:
+            return False
+        self.assertEqual(
+            (found.edges, found.wanted, found.names), (now.edges, now.wanted, now.names)
+        )
+        for path in {*before, *after, "none.py"}:
+            self.assertEqual(found.dependents([path]), now.dependents([path]), path)
+            self.assertEqual(set(found.names_of(path)), set(now.names_of(path)), path)
+        for name in {*found.names, *near.names, "six"}:
+            self.assertEqual(found.wanting({name}), now.wanting({name}), name)
+        return True
+
+    def test_one_file(self) -> None:
+        for path, text in (
+            ("pkg/other.py", "import six\n"),
+            ("pkg/base.py", "from . import other\n"),
+            ("t/test_new.py", "from pkg.deep import inner\n"),
+            ("six.py", ""),
+            ("pkg/deep/inner.py", ""),
+        ):
+            self.assertTrue(self.assert_same(TREE, {**TREE, path: text}), path)
+        for path in TREE:
+            left = {name: text for name, text in TREE.items() if name != path}
+            self.assertTrue(self.assert_same(TREE, left), path)
+
+    def test_name_of_two_files_has_to_be_found_anew(self) -> None:
+        twins = {**TREE, "pkg/base/__init__.py": ""}
+        self.assertFalse(self.assert_same(TREE, twins))
+        self.assertFalse(self.assert_same(twins, TREE))
+
+    @settings(deadline=None)
+    @given(
+        *[st.dictionaries(st.sampled_from(list(NAMES)), st.sets(st.sampled_from(list(NAMES))))] * 2
+    )
+    def test_any_two(self, old: dict[str, set[str]], new: dict[str, set[str]]) -> None:
+        before, after = (
+            {path: "".join(f"import {NAMES[p]}\n" for p in sorted(w)) for path, w in tree.items()}
+            for tree in (old, new)
+        )
+        self.assertTrue(self.assert_same(before, after))
 
 
 class AbsoluteNameTest(TestCase):

@@ -15,8 +15,9 @@ from testtools import TestCase
 
 from jobs.footprint import Footprints, Touch
 from jobs.merge import MergePlan
-from jobs.snapshot import Circumstances
+from jobs.snapshot import Circumstances, read_contexts, read_executed, read_rows
 from jobs.snapshot_writing import write_snapshot
+from jobs.tip_footprints import TipFootprints
 
 UNDER = Circumstances(recording="r", variables="v", entry_points="e", distributions={})
 # {context: {file: lines}}
@@ -133,6 +134,32 @@ class LinesTest(FootprintCase):
         found.close()
 
 
+class ReadOnceTest(FootprintCase):
+    """All rows read at once tell the same."""
+
+    def test_same_answers(self) -> None:
+        for arcs in (False, True):
+            one = self.write(arcs=arcs, touched=[{"import": {"pkg": ["t.T.one"]}}])
+            snapshot = self.folder / "snapshot"
+            all_rows = TipFootprints(snapshot)
+            for path in ("a.py", "b.py", "t.py", "never.py", "nothing.py"):
+                for spans in ([(1, 4)], [(5, 12)], [(9, 90)], []):
+                    self.assertEqual(one.running(path, spans), all_rows.running(path, spans))
+                self.assertEqual(one.measures(path), all_rows.measures(path))
+                self.assertEqual(one.using([path, "a.py"]), all_rows.using([path, "a.py"]))
+            self.assertEqual({"pkg": ["t.T.one"]}, all_rows.touched(Touch.IMPORT))
+            self.assertEqual({"t.T.one"}, all_rows.touching(Touch.IMPORT, ["pkg"]))
+            names = read_contexts(snapshot)
+            self.assertEqual(read_rows(snapshot, names), all_rows.read_rows(names))
+            self.assertEqual(read_executed(snapshot), all_rows.executed())
+            left = read_rows(snapshot, names - {"t.T.one"})
+            for path, ran in all_rows.executed(frozenset({"t.T.one"})).items():
+                found = [files[path] for files in left.values() if path in files]
+                self.assertEqual({arc for one in found for arc in one.arcs}, ran.arcs)
+                if not arcs:
+                    self.assertEqual({line for one in found for line in one.lines}, ran.lines)
+
+
 class TouchedTest(FootprintCase):
     def setUp(self) -> None:
         super().setUp()
@@ -157,6 +184,6 @@ class TouchedTest(FootprintCase):
 
     def test_touched(self) -> None:
         self.assertEqual(
-            {("pkg.mod", "t.T.one"), ("pkg.mod", "t.T.two")},
-            set(self.found.touched(Touch.IMPORT)),
+            {"pkg.mod": {"t.T.one", "t.T.two"}},
+            {name: set(found) for name, found in self.found.touched(Touch.IMPORT).items()},
         )
