@@ -54,7 +54,7 @@ def outcomes_of(result: JobResult) -> dict[str, Status]:
 class HistoryTest(AffectedCase):
     """Lines: 0 that are falsely called covered, 0 missed. Outcomes: all as of a full run."""
 
-    steps = 8
+    steps = 6
 
     def setUp(self) -> None:
         super().setUp()
@@ -119,7 +119,7 @@ class SparingHistoryTest(HistoryTest):
     What becomes of a spared test is not known, so outcomes are compared of those that ran.
     """
 
-    steps = 12
+    steps = 9
 
     def setUp(self) -> None:
         self.useFixture(MonkeyPatch("jobs.choosing.WORTH_SPARING", -1.0))
