@@ -336,6 +336,9 @@ def text_of_one(part: Part) -> str:
     kind, token, inner = part
     one, two, three, four = (indent(text_of(b), "    ") for b in inner or [[]] * 4)
     condition, error = f"c[{token % 3}]", ("KeyError", "ValueError")[token % 2]
+    # CPython 3.11, alone, tells of the last line of a finally that an error leaves early, where
+    # that line is in an if: so another statement is the last.
+    end = f"    say({token})\n"
     return {
         "say": f"say({token})\n",
         "long": f"say(\n    {token},\n)\n",
@@ -349,11 +352,11 @@ def text_of_one(part: Part) -> str:
         "if_else": f"if {condition}:\n{one}else:\n{two}",
         "for": f"for _ in range({token % 3}):\n{one}else:\n{two}",
         "try": f"try:\n{one}except {error}:\n{two}except Exception:\n{three}else:\n{four}",
-        "finally": f"try:\n{one}finally:\n{two}",
+        "finally": f"try:\n{one}finally:\n{two}{end}",
         "with": f"with say({token}):\n{one}",
         "match": f"match {condition}:\n    case True:\n{indent(one, '    ')}"
         f"    case _:\n{indent(two, '    ')}",
-        "all": f"try:\n{one}except {error}:\n{two}finally:\n{three}",
+        "all": f"try:\n{one}except {error}:\n{two}finally:\n{three}{end}",
     }[kind]
 
 
@@ -405,7 +408,7 @@ def first_lines(outline: Outline, lines: Iterable[int]) -> set[int]:
 class MeaningTest(TestCase):
     """Both versions are run: who came to no span of the change does the same, line by line."""
 
-    @settings(max_examples=400, deadline=None)
+    @settings(max_examples=120, deadline=None)
     @given(versions())
     def test_who_came_to_no_span_does_the_same(self, texts: tuple[str, str]) -> None:
         old, new = texts
