@@ -44,7 +44,7 @@ class Cutter:
 
     def has_basis(self, run: StoredRun) -> bool:
         """Whether the basis of a run is kept."""
-        return run.sha256 in self._bases or self._find_basis(run) is not None
+        return self._find_basis(run) is not None
 
     def snapshot(self, run: StoredRun) -> Path:
         """The run's whole snapshot, unpacked."""

@@ -79,6 +79,47 @@ FILES: Mapping[str, str] = {
         """,
 }
 
+# A test that no short budget reaches, and that alone runs `untested`.
+SLOW = """\
+import time
+import unittest
+
+from sample import shapes
+
+
+class SlowTest(unittest.TestCase):
+    def test_slow(self):
+        time.sleep(4)
+        shapes.area(2, 3)
+        shapes.untested()
+"""
+
+# Another project: a change of `step` reaches all its tests, those of `far` the long way.
+STEPS_FILES: Mapping[str, str] = {
+    ".stestr.conf": "[DEFAULT]\ntest_path=./lib/tests\ntop_dir=./\n",
+    ".coveragerc": "[run]\nsource = lib\nomit = lib/tests/*\n",
+    "setup.cfg": "[metadata]\nname = lib\nversion = 1\n",
+    "lib/__init__.py": "",
+    "lib/steps.py": """\
+        def step(value):
+            doubled = value * 2
+            if value > 100:
+                return far(value)
+            return near(doubled)
+
+
+        def near(value):
+            return value + 1
+
+
+        def far(value):
+            if value > 1000:
+                return None
+            return value - 1
+        """,
+    "lib/tests/__init__.py": "",
+}
+
 
 class SampleClone:
     """A git clone at `root` on branch master, holding FILES unless others are given."""

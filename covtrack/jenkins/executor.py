@@ -287,8 +287,8 @@ class JenkinsExecutor:
         try:
             ordered = self.order(job, len(attempts) + 1)
         except CovtrackError as error:
-            words = f"{error.sentence} {error.advice}".strip()
-            end_job(self.database, self.say, job, Ending(status=error.exit_status, words=words))
+            ending = Ending(status=error.exit_status, words=str(error))
+            end_job(self.database, self.say, job, ending)
             return None
         if ordered is None:
             end_job(self.database, self.say, job, Ending(status=0, words=""))

@@ -9,21 +9,8 @@ from covtrack.gerrit.values import ChangeInfo
 from covtrack.gerrit.verdict import FINAL, PROVISIONAL_TAG, TAG
 from covtrack.store.queued import JobKind, JobState
 from tests.integration.test_serving import ServeCase
-from tests.sample_project import FILES
+from tests.sample_project import FILES, SLOW
 
-SLOW = """\
-import time
-import unittest
-
-from sample import shapes
-
-
-class SlowTest(unittest.TestCase):
-    def test_slow(self):
-        time.sleep(4)
-        shapes.area(2, 3)
-        shapes.untested()
-"""
 AREA = "    return width * height\n"
 
 

@@ -10,22 +10,9 @@ from covtrack.store.queued import Build, Job, JobKind, JobState
 from jobs.bundle import NAME
 from jobs.project import ProjectSettings
 from jobs.results import Kind
+from tests.sample_project import SLOW
 from tests.step_case import TrackerCase
 from venv_builder.errors import RefusedError
-
-SLOW = """\
-import time
-import unittest
-
-from sample import shapes
-
-
-class SlowTest(unittest.TestCase):
-    def test_slow(self):
-        time.sleep(4)
-        shapes.area(2, 3)
-        shapes.untested()
-"""
 
 
 class BudgetStepTest(TrackerCase):

@@ -11,31 +11,10 @@ from covtrack.reasons import explain_test
 from jobs.results import JobResult, Select
 from jobs.snapshot import count_proofs, read_tests
 from tests.integration.test_tracking import TrackingCase, lines_of
-from tests.sample_project import SampleClone
+from tests.sample_project import STEPS_FILES, SampleClone
 
 FILES: Mapping[str, str] = {
-    ".stestr.conf": "[DEFAULT]\ntest_path=./lib/tests\ntop_dir=./\n",
-    ".coveragerc": "[run]\nsource = lib\nomit = lib/tests/*\n",
-    "setup.cfg": "[metadata]\nname = lib\nversion = 1\n",
-    "lib/__init__.py": "",
-    "lib/steps.py": """\
-        def step(value):
-            doubled = value * 2
-            if value > 100:
-                return far(value)
-            return near(doubled)
-
-
-        def near(value):
-            return value + 1
-
-
-        def far(value):
-            if value > 1000:
-                return None
-            return value - 1
-        """,
-    "lib/tests/__init__.py": "",
+    **STEPS_FILES,
     "lib/tests/test_near.py": """\
         import unittest
 
