@@ -116,9 +116,7 @@ def _store(
     mirror: Mirror,
     results: Sequence[JobResult],
 ) -> tuple[int, ...]:
-    placed = [
-        _place(tracker, build.run_id, number, result) for number, result in enumerate(results)
-    ]
+    placed = [_place(tracker, build.run_id, result) for result in results]
     trees = [mirror.commit(result.commit).tree for result in results]
     now = datetime.now(UTC)
 
@@ -134,11 +132,11 @@ def _store(
                 connection,
                 result,
                 snapshot=str(place.relative_to(tracker.settings.state)),
-                sha256=file_digest(place),
+                sha256=digest,
                 tree=tree,
                 measured_at=now,
             )
-            for result, place, tree in zip(results, placed, trees, strict=True)
+            for result, (place, digest), tree in zip(results, placed, trees, strict=True)
         )
         building.put_build_values(connection, build.run_id, {"run_ids": list(ids)})
         values = {"run_id": ids[-1], "progress": "", "error": ""}
@@ -148,11 +146,16 @@ def _store(
     return tracker.database.write(act)
 
 
-def _place(tracker: Tracker, run_id: str, number: int, result: JobResult) -> Path:
-    """Move a snapshot to where it stays; the same bundle's has the same place."""
+def _place(tracker: Tracker, run_id: str, result: JobResult) -> tuple[Path, str]:
+    """Move a snapshot to where it stays, and say its digest (sha256).
+
+    The same bundle's has the same place. Another bundle of the same run, which a build that was
+    started again by hand brings, has places of its own: it may not touch what is stored.
+    """
     folder = tracker.folder(result.project) / "snapshots" / f"{result.kind.value}s"
-    place = folder / f"{result.commit}-{run_id}-{number}.coverage"
     try:
+        digest = file_digest(result.snapshot)
+        place = folder / f"{result.commit}-{run_id}-{digest[:16]}.coverage"
         folder.mkdir(parents=True, exist_ok=True)
         with result.snapshot.open("rb") as file:
             os.fsync(file.fileno())
@@ -160,10 +163,10 @@ def _place(tracker: Tracker, run_id: str, number: int, result: JobResult) -> Pat
         result.snapshot.replace(place)
     except OSError as error:
         raise DataError(
-            f"The snapshot {place.name} cannot be kept: {error.strerror}.",
+            f"A snapshot of {result.commit[:10]} cannot be kept: {error.strerror}.",
             advice=f"Make room below {folder}; nothing stored was changed.",
         ) from error
-    return place
+    return place, digest
 
 
 def note_gain(tracker: Tracker, project: TrackedProject, job_id: int) -> None:

@@ -239,8 +239,13 @@ class Tracker:
         snapshot = unpacked(self.settings.state / run.snapshot)
         if snapshot.is_file() and file_digest(snapshot) == run.sha256:
             return Base(commit=run.commit, snapshot=snapshot, before=run.as_before)
+        aside = snapshot.with_suffix(".corrupt")
         if snapshot.is_file():
-            snapshot.replace(snapshot.with_suffix(".corrupt"))
+            snapshot.replace(aside)
+        if not aside.is_file():  # its state folder may be another machine's
+            sentence = f"The snapshot of {run.commit[:10]} is not below {self.settings.state}"
+            self.listener(Noted(sentence=f"{sentence}: nothing is built on it here."))
+            return None
         self.database.forget_snapshot(run.run_id)
         self.listener(
             Noted(

@@ -62,6 +62,7 @@ class Stage:
     job: str
     projects: tuple[str, ...] = ("sample",)
     most_builds: int = 4
+    more: str = ""  # lines of every project's table
     serving: ProcessGroup | None = None
     repositories: dict[str, ScratchRepository] = field(default_factory=dict)
 
@@ -86,7 +87,7 @@ class Stage:
             repository = ScratchRepository(self.folder / "git" / name)
             repository.commit({path: dedent(part) for path, part in FILES.items()}, "Begin")
             self.repositories[name] = repository
-            text += PROJECT.format(name=name, git=repository.root)
+            text += PROJECT.format(name=name, git=repository.root) + self.more
         (self.folder / "covtrack.toml").write_text(text)
         self.database = Database.open(f"sqlite:///{self.folder}/state/covtrack.sqlite")
 

@@ -108,11 +108,16 @@ FILES = ["coverage.xml", NAME, "covtrack.json", "junit.xml"]
 
 
 class TrackerCase(StepCase):
+    def fresh_url(self) -> str | None:
+        """Where an empty database is; None: an SQLite file in the state folder."""
+        return None
+
     def setUp(self) -> None:
         super().setUp()
         self.project = TrackedProject.model_validate(self.settings().model_dump())
         self.tracked = Settings(
             state=self.folder / "state",
+            database=self.fresh_url(),
             listen="127.0.0.1:0",
             projects={self.name: self.project},
         )
@@ -128,7 +133,7 @@ class TrackerCase(StepCase):
         with service.answering():
             yield said[-1].removeprefix("HTTP on ").rstrip(".")
 
-    def order(self, sha: str, kind: JobKind = JobKind.CHANGE) -> OrderedBuild:
+    def order(self, sha: str, kind: JobKind = JobKind.CHANGE, *, change: int = 7) -> OrderedBuild:
         """A job and its build, as they stand before the build starts."""
         self.tracker.mirror(self.name).fetch(str(self.clone.root))
         new = NewJob(
@@ -137,7 +142,7 @@ class TrackerCase(StepCase):
             kind=kind,
             branch="master",
             reason="",
-            change=7 if kind in OF_CHANGE else None,
+            change=change if kind in OF_CHANGE else None,
             patch_set=1 if kind in OF_CHANGE else None,
             commit=sha,
         )

@@ -11,20 +11,21 @@ from time import monotonic, sleep
 
 from testtools import TestCase
 
-from covtrack.store.queued import BuildState, JobState
+from covtrack.store.queued import BuildState, JobKind, JobState
 from tests.jenkins_fixture import real_jenkins
 from tests.jenkins_stage import Stage, grown
+from tests.sample_project import SLOW
 
 SECONDS = 300.0
 
 
 class ServeOnJenkinsTest(TestCase):
-    def setUp(self) -> None:
-        super().setUp()
+    def begin(self, more: str = "") -> None:
+        """A stage, with these lines in every project's settings."""
         jenkins = real_jenkins()
         folder = Path(tempfile.mkdtemp(prefix="on-jenkins-"))
         self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
-        self.stage = Stage(folder, jenkins, f"covtrack-{secrets.token_hex(4)}")
+        self.stage = Stage(folder, jenkins, f"covtrack-{secrets.token_hex(4)}", more=more)
         self.stage.prepare()
         self.addCleanup(self.stage.client.delete_job, self.stage.job)
         self.addCleanup(self.stage.stop_tracker)
@@ -38,6 +39,7 @@ class ServeOnJenkinsTest(TestCase):
             sleep(0.2)
 
     def test_from_the_queue_to_the_database(self) -> None:
+        self.begin()
         stage = self.stage
         stage.serve()
         first = stage.put_change("sample", 1, grown(1))
@@ -74,3 +76,24 @@ class ServeOnJenkinsTest(TestCase):
         latest = stage.database.latest_run("sample")
         assert latest is not None
         self.assertEqual(tip, latest.commit)
+
+    def test_a_budget_makes_two_builds_of_a_change(self) -> None:
+        self.begin('budget = "2 s"\n')
+        stage = self.stage
+        stage.repositories["sample"].commit({"sample/tests/test_slow.py": SLOW}, "Test slowly")
+        stage.serve()
+        first = stage.put_change("sample", 1, grown(1))
+        self.wait(lambda: stage.is_idle() and len(stage.jobs()) == 2)
+        rest, change = stage.jobs()
+        self.assertEqual((first, JobKind.REST), (change.job_id, rest.kind))
+        self.assertEqual({JobState.DONE}, {rest.state, change.state}, stage.log())
+        builds = [*stage.builds(first), *stage.builds(rest.job_id)]
+        self.assertEqual([2.0, None], [build.order["budget"] for build in builds])
+        self.assertEqual({"SUCCESS"}, {build.result for build in builds})
+        runs = {run.run_id: run for run in stage.database.runs_of("sample")}
+        assert change.run_id is not None
+        assert rest.run_id is not None
+        provisional, final = runs[change.run_id], runs[rest.run_id]
+        self.assertEqual((False, True), (provisional.complete, final.complete))
+        self.assertIsNotNone(provisional.provisional)
+        self.assertEqual(provisional.total.covered + 1, final.total.covered)
