@@ -21,10 +21,10 @@ from covtrack.store import queueing
 from covtrack.store.database import Database
 from covtrack.store.queued import Job, JobKind, JobState
 from covtrack.store.queueing import projects_waiting
+from jobs.holding import MOST_FULL_RUNS
 from venv_builder.errors import InfrastructureError
 from venv_builder.processes import ProcessGroup, start_group
 
-MOST_FULL_RUNS = 3  # for the ledger: one, and two where lines differ
 SECRET = re.compile(r"PASS|SECRET|TOKEN|CREDENTIAL", re.IGNORECASE)
 
 

@@ -16,13 +16,16 @@ from tempfile import TemporaryDirectory
 
 from sqlalchemy import Connection
 
+from covtrack.ledger import learn_from, verified
 from covtrack.settings import Settings, TrackedProject
-from covtrack.store import building, queueing, writing
+from covtrack.store import building, ledgering, queueing, reading, writing
 from covtrack.store.queued import OF_CHANGE, Build, BuildState
+from covtrack.store.values import StoredRun
 from covtrack.tracking import Tracker
-from covtrack.working import prospective_gain
-from jobs.bundle import read_bundle
-from jobs.order import StepOrder
+from covtrack.working import prospective_gain, put_samples
+from jobs.bundle import Bundle, read_bundle
+from jobs.holding import KNOWN, WHYS, Held
+from jobs.order import Against, StepOrder
 from jobs.repository import Commit, Mirror
 from jobs.results import Before, JobResult
 from jobs.snapshot import file_digest
@@ -44,9 +47,11 @@ def incoming(settings: Settings) -> Path:
 def store_bundle(tracker: Tracker, build: Build, path: Path) -> tuple[int, ...]:
     """Check the bundle at `path`, store its runs, and return their ids, oldest commit first.
 
-    Notes the last run on the job's row, and the prospective coverage of a change. Raises
-    RefusedError for a bundle that is not what the build was to bring, EndedError for a build that
-    is lost or cancelled; then nothing was stored.
+    Notes the last run on the job's row, and the prospective coverage of a change; queues full
+    runs of those that the ledger draws. Such a full run becomes an entry of the ledger, no run.
+
+    Raises RefusedError for a bundle that is not what the build was to bring, EndedError for a
+    build that is lost or cancelled; then nothing was stored.
     """
     order = StepOrder.model_validate(build.order)
     project = tracker.settings.project(order.settings.name)
@@ -56,18 +61,19 @@ def store_bundle(tracker: Tracker, build: Build, path: Path) -> tuple[int, ...]:
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix="bundle-", dir=folder) as name:
             mirror = tracker.mirror(project.name)
-            results = read_results(path, Path(name), order, mirror)
+            bundle = read_bundle(path, Path(name), order)
+            results = _check_results(bundle, order, mirror)
+            if order.against is not None:
+                return _store_verification(tracker, build, order.against, results[0], bundle.held)
             ids = _store(tracker, project, build, order, mirror, results)
     note_gain(tracker, project, build.job_id)
     return ids
 
 
-def read_results(
-    path: Path, folder: Path, order: StepOrder, mirror: Mirror
-) -> tuple[JobResult, ...]:
+def _check_results(bundle: Bundle, order: StepOrder, mirror: Mirror) -> tuple[JobResult, ...]:
     """The bundle's results, checked, with the tracker's own knowledge in place of theirs."""
     results: list[JobResult] = []
-    for said in read_bundle(path, folder, order).results:
+    for said in bundle.results:
         commit = mirror.commit(said.commit)
         check_snapshot(said.snapshot)
         check_result(said, mirror.blobs(commit.sha))
@@ -121,11 +127,9 @@ def _store(
     now = datetime.now(UTC)
 
     def act(connection: Connection) -> tuple[int, ...]:
-        known = building.read_build(connection, build.run_id, lock=True)
-        if known is not None and known.run_ids is not None:
+        known = _wanted(connection, build.run_id)
+        if known.run_ids is not None:
             return known.run_ids
-        if known is None or known.state in DEAD:
-            raise EndedError(f"Run {build.run_id} is over: its bundle is not wanted any more.")
         writing.put_project(connection, project.name, order.branch, project.share)
         ids = tuple(
             writing.put_run(
@@ -141,9 +145,65 @@ def _store(
         building.put_build_values(connection, build.run_id, {"run_ids": list(ids)})
         values = {"run_id": ids[-1], "progress": "", "error": ""}
         queueing.put_values(connection, build.job_id, values)
+        job = queueing.read_job(connection, build.job_id)
+        if job is not None:
+            put_samples(connection, project, job, results, now)
         return ids
 
     return tracker.database.write(act)
+
+
+def _wanted(connection: Connection, run_id: str) -> Build:
+    """The build, its row locked until the transaction ends; EndedError where it is over."""
+    known = building.read_build(connection, run_id, lock=True)
+    if known is None or (known.run_ids is None and known.state in DEAD):
+        raise EndedError(f"Run {run_id} is over: its bundle is not wanted any more.")
+    return known
+
+
+def _store_verification(
+    tracker: Tracker, build: Build, against: Against, full: JobResult, held: Held | None
+) -> tuple[int, ...]:
+    """Put a full run into the ledger; the build has no runs of its own."""
+    if full.complete:
+        _check_held(against, full, held)
+    found = verified(full, against, (held if full.complete else None) or Held())
+
+    def act(connection: Connection) -> StoredRun | None:
+        if _wanted(connection, build.run_id).run_ids is not None:
+            return None
+        ledgering.put_entry(connection, against.run, found)
+        building.put_build_values(connection, build.run_id, {"run_ids": []})
+        queueing.put_values(connection, build.job_id, {"progress": "", "error": ""})
+        return reading.read_runs(connection, reading.one_id(against.run))[0]
+
+    run = tracker.database.write(act)
+    if run is not None:
+        learn_from(tracker, run, found.held)
+    return ()
+
+
+def _check_held(against: Against, full: JobResult, held: Held | None) -> None:
+    """Raise RefusedError unless that is what the full run's own lines tell."""
+    expected = against.hold(full, lambda workers: full)
+    plain = {"explained": ()}
+    same = held is not None and held.model_copy(update=plain) == expected.model_copy(update=plain)
+    if held is None or not same or not _explains(held, expected):
+        raise RefusedError(
+            f"The bundle is refused: what differs in {full.commit[:10]} is not what its lines "
+            "tell.",
+            advice="Nothing of it was stored.",
+        )
+
+
+def _explains(held: Held, expected: Held) -> bool:
+    """Whether all that differs, and nothing else, has one of the reasons that there are."""
+    said = [one.model_copy(update={"why": ""}) for one in held.explained]
+    mine = [one.model_copy(update={"why": ""}) for one in expected.explained]
+    return said == mine and all(
+        (one.why == KNOWN) == (own.why == KNOWN) and one.why in WHYS
+        for one, own in zip(held.explained, expected.explained, strict=True)
+    )
 
 
 def _place(tracker: Tracker, run_id: str, result: JobResult) -> tuple[Path, str]:

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from fractions import Fraction
-from typing import Any
 
 from covtrack.full_runs import run_in_full
 from covtrack.learning import known_lines, learn, name_all
-from covtrack.replay_results import Explained, Lines, compare_lines, hold_against, missing_lines
 from covtrack.store import ledgering
-from covtrack.store.values import MISS, LedgerEntry, StoredRun
+from covtrack.store.values import LedgerEntry, StoredRun, Verification
 from covtrack.tracking import Tracker
+from jobs.holding import KNOWN, MISS, Held, Unproven
+from jobs.order import Against
 from jobs.project import ProjectSettings
 from jobs.results import JobResult, Measurement
 from venv_builder.errors import UsageError
 from venv_builder.progress import Noted
-
-KNOWN = "nondeterministic: known from before"
 
 
 def is_sampled(commit: str, share: Fraction) -> bool:
@@ -30,117 +27,105 @@ def is_sampled(commit: str, share: Fraction) -> bool:
 
 
 def verify_run(tracker: Tracker, project: ProjectSettings, commit: str | None) -> LedgerEntry:
-    """Hold the newest run of a commit (None: the project's newest) against a full run; keep it.
+    """Hold the newest complete run of a commit (None: the project's newest) against a full run.
 
-    Raises UsageError where there is no complete run, or its commit is not in the mirror.
+    The entry is kept. Raises UsageError where there is no complete run, or its commit is not in
+    the mirror.
     """
-    run = _find(tracker, project.name, commit)
+    run = find_complete(tracker, project.name, commit)
     with tracker.locked(project.name):
         folder = tracker.folder(project.name) / "ledger"
         try:
-            values = _hold(_Verifier(tracker, project, run))
+            found = _verify(tracker, project, run)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-    tracker.database.write(lambda connection: ledgering.put_entry(connection, run.run_id, values))
+    learn_from(tracker, run, found.held)
+    tracker.database.write(lambda connection: ledgering.put_entry(connection, run.run_id, found))
     return tracker.database.read(
         lambda connection: ledgering.read_entries(connection, project.name, 1)
     )[0]
 
 
-def _find(tracker: Tracker, project: str, commit: str | None) -> StoredRun:
+def find_complete(tracker: Tracker, project: str, commit: str | None) -> StoredRun:
+    """The newest complete run of a commit (None: of any), whose commit is in the mirror.
+
+    Raises UsageError where there is none.
+    """
     database = tracker.database
     mirror = tracker.mirror(project)
-    if commit is None:
-        run = database.newest_run(project)
-    else:
-        run = database.find_run(project, mirror.resolve(commit))
-    if run is None or not run.complete:
+    sha = None if commit is None else mirror.resolve(commit)
+    runs = [run for run in database.runs_of(project) if run.complete and sha in (None, run.commit)]
+    if not runs:
         raise UsageError(
             f"{project} has no complete run of {commit or 'any commit'}.",
             advice=f"Measure it first: covtrack run {project}",
         )
+    run = max(runs, key=lambda one: one.run_id)
     if not mirror.has(run.commit):
         raise UsageError(f"The mirror of {project} has no commit {run.commit[:10]} any more.")
     return run
 
 
-class _Verifier:
-    """The full runs of one stored run."""
+def against(tracker: Tracker, run: StoredRun) -> Against:
+    """What a stored run says did not run, and which lines may do as they please.
 
-    def __init__(self, tracker: Tracker, project: ProjectSettings, run: StoredRun) -> None:
-        self.tracker = tracker
-        self.project = project
-        self.run = run
-        self.mirror = tracker.mirror(project.name)
-
-    def full(self, workers: int | None = None) -> JobResult:
-        """A full run of the commit."""
-        folder = self.tracker.folder(self.project.name) / "ledger"
-        commit = self.mirror.commit(self.run.commit)
-        sentence = f"A full run of {self.run.commit[:10]} for the ledger."
-        self.tracker.listener(Noted(sentence=sentence))
-        return run_in_full(self.tracker, self.project, commit, self.run.branch, folder, workers)
-
-
-def _hold(verifier: _Verifier) -> dict[str, Any]:
-    """The ledger's columns; lines in which full runs differ are learnt."""
-    tracker, run = verifier.tracker, verifier.run
-    full = verifier.full()
-    ours = missing_lines(Measurement(files=tracker.database.files_of(run.run_id)))
-    theirs = missing_lines(full.measurement)
-    false_covered: Lines = {}
-    missed: Lines = {}
-    explained: tuple[Explained, ...] = ()
-    if full.complete:
-        false_covered, missed = compare_lines(ours, theirs)
-        known = known_lines(tracker, verifier.mirror, run)
-        explained = _explain_known(false_covered, missed, known)
-        *_, others = hold_against(
-            _without(ours, known),
-            _without(theirs, known),
-            lambda workers: _without(missing_lines(verifier.full(workers).measurement), known),
-        )
-        explained += others
-        _learn(verifier, others)
-    return {
-        "verified_at": datetime.now(UTC),
-        "complete": full.complete,
-        "tests": full.tests.run,
-        "cpu_seconds": full.cpu_seconds,
-        "false_covered": {path: list(lines) for path, lines in false_covered.items()},
-        "missed": {path: list(lines) for path, lines in missed.items()},
-        "explained": [line.model_dump() for line in explained],
-    }
-
-
-def _without(missing: Lines, known: Mapping[str, Collection[int]]) -> Lines:
-    """The lines that did not run, but for the known ones."""
-    return {
-        path: tuple(line for line in lines if line not in known.get(path, ()))
-        for path, lines in missing.items()
-    }
-
-
-def _explain_known(
-    false_covered: Lines, missed: Lines, known: Mapping[str, Collection[int]]
-) -> tuple[Explained, ...]:
-    return tuple(
-        Explained(path=path, line=line, kind=kind, why=KNOWN)  # type: ignore[arg-type]
-        for kind, found in (("false_covered", false_covered), ("missed", missed))
-        for path, lines in found.items()
-        for line in lines
-        if line in known.get(path, ())
+    Its branches are left out where the database does not have them all.
+    """
+    files = tracker.database.files_of(run.run_id)
+    unproven = Unproven.of(Measurement(files=files))
+    for file in files:
+        if len(file.missing_branches) != file.counts.branches - file.counts.branches_covered:
+            unproven = Unproven(missing=unproven.missing)
+    known = known_lines(tracker, tracker.mirror(run.project), run)
+    return Against(
+        run=run.run_id,
+        ours=unproven,
+        known={path: tuple(sorted(lines)) for path, lines in known.items()},
     )
 
 
-def _learn(verifier: _Verifier, explained: tuple[Explained, ...]) -> None:
-    unsteady = [line for line in explained if line.why != MISS]
-    named = name_all(
-        verifier.tracker, verifier.mirror, verifier.run, sorted({line.path for line in unsteady})
+def _verify(tracker: Tracker, project: ProjectSettings, run: StoredRun) -> Verification:
+    mirror = tracker.mirror(project.name)
+    folder = tracker.folder(project.name) / "ledger"
+    stored = against(tracker, run)
+
+    def full(workers: int | None = None) -> JobResult:
+        sentence = f"A full run of {run.commit[:10]} for the ledger."
+        tracker.listener(Noted(sentence=sentence))
+        commit = mirror.commit(run.commit)
+        return run_in_full(tracker, project, commit, run.branch, folder, workers)
+
+    first = full()
+    held = Held()
+    if first.complete:
+        held = stored.hold(first, full)
+    return verified(first, stored, held)
+
+
+def verified(full: JobResult, stored: Against, held: Held) -> Verification:
+    """The verification that a full run and what differs from it make, as of now."""
+    return Verification(
+        verified_at=datetime.now(UTC),
+        complete=full.complete,
+        tests=full.tests.run,
+        cpu_seconds=full.cpu_seconds,
+        branches=(full.measurement.total.branches or None)
+        if stored.ours.missing_branches
+        else None,
+        held=held,
     )
+
+
+def learn_from(tracker: Tracker, run: StoredRun, held: Held) -> None:
+    """Learn the lines that full runs of a run's commit differ in among themselves."""
+    unsteady = [
+        line for line in held.explained if line.to is None and line.why not in (MISS, KNOWN)
+    ]
+    paths = sorted({line.path for line in unsteady})
+    named = name_all(tracker, tracker.mirror(run.project), run, paths)
     names = {
         named[line.path][line.line]: line.why
         for line in unsteady
         if line.line in named.get(line.path, {})
     }
-    learn(verifier.tracker, verifier.run, names)
+    learn(tracker, run, names)

@@ -74,15 +74,16 @@ def describe_entry(entry: LedgerEntry) -> list[str]:
     said = "identical" if entry.identical else "differs"
     if not entry.complete:
         said = "unknown, the full run did not end as it should"
+    branches = "" if entry.branches is None else f", {entry.branches} branch exits"
     head = (
         f"{entry.verified_at:%Y-%m-%d} {entry.commit[:10]} {clean(entry.subject)}: {said} "
-        f"({entry.tests} tests, CPU {entry.cpu_seconds:.1f} s)"
+        f"({entry.tests} tests{branches}, CPU {entry.cpu_seconds:.1f} s)"
     )
     lines = [
-        clean(f"{line['kind'].replace('_', ' ')}: {line['path']}:{line['line']}, {line['why']}")
-        for line in entry.explained[:MOST_LINES]
+        clean(f"{line.kind.replace('_', ' ')}: {line.path}:{line.where}, {line.why}")
+        for line in entry.held.explained[:MOST_LINES]
     ]
-    rest = len(entry.explained) - MOST_LINES
+    rest = len(entry.held.explained) - MOST_LINES
     return [head, *(f"  {line}" for line in lines), *([f"  {rest} more"] if rest > 0 else [])]
 
 

@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from covtrack.ledger import against, find_complete
 from covtrack.settings import TrackedProject
-from covtrack.store import building
+from covtrack.store import building, ledgering
 from covtrack.store.queued import OF_CHANGE, Job, JobKind, NewBuild
 from covtrack.tracking import Order, Target, Tracker
 from jobs.order import OrderedBase, OrderedCommit, StepOrder
@@ -69,14 +70,10 @@ def make_order(
 ) -> StepOrder | None:
     """What a step has to measure for a job; None where all is measured.
 
-    Takes the mirror as it is. Raises UsageError for a revision that it lacks, and for a full run
-    of the ledger: it is held against results where they are stored.
+    Takes the mirror as it is. Raises UsageError for a revision that it lacks.
     """
     if job.kind is JobKind.VERIFY:
-        raise UsageError(
-            f"A full run of {project.name} for the ledger is no work for an agent.",
-            advice=f"Make it where the results are: covtrack ledger run {project.name}",
-        )
+        return _full_run(tracker, project, job, run_id)
     project = project.model_copy(update={"branch": job.branch})
     with tracker.locked(project.name):
         mirror = tracker.mirror(project.name)
@@ -103,6 +100,23 @@ def make_order(
             budget=target.budget,
             base=None if base is None else ordered_base(mirror, base, first.sha),
         )
+
+
+def _full_run(
+    tracker: Tracker, project: TrackedProject, job: Job, run_id: str
+) -> StepOrder | None:
+    """The order of a full run for the ledger; None where its result was verified meanwhile."""
+    run = find_complete(tracker, project.name, job.commit)
+    if tracker.database.read(lambda connection: ledgering.is_verified(connection, run.run_id)):
+        return None
+    return StepOrder(
+        run_id=run_id,
+        settings=settings_for_agents(project),
+        branch=run.branch,
+        refs=(job.ref,) if job.ref else (),
+        commits=(OrderedCommit(sha=run.commit, kind=Kind.CHANGE, select=Select.ALL),),
+        against=against(tracker, run),
+    )
 
 
 def _commits(

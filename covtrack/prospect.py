@@ -7,7 +7,7 @@ nothing is stored: it is no commit that anybody made.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 
@@ -16,18 +16,22 @@ from covtrack.cutting import FOLDER as CUTS
 from covtrack.cutting import Cutter
 from covtrack.full_runs import run_in_full
 from covtrack.prospect_results import Figures, Prospect, ProspectedChange, Verified
-from covtrack.replay_results import hold_against, missing_lines
 from covtrack.store.values import StoredRun
 from covtrack.tracking import Order, Tracker
+from jobs.holding import Unproven, hold
 from jobs.joining import OpenChange, Prospective, join_changes
 from jobs.landing import Landed, Landing, State, land
 from jobs.project import ProjectSettings
 from jobs.repository import Commit
 from jobs.request import Base, Request
-from jobs.results import JobResult, Kind, Select
+from jobs.results import FileMeasure, JobResult, Kind, Select
 from jobs.snapshot import count_proofs
 from venv_builder.errors import InfrastructureError, UsageError
 from venv_builder.progress import Noted
+
+
+def _lines_of(files: Iterable[FileMeasure]) -> Unproven:
+    return Unproven(missing={file.path: file.missing for file in files})
 
 
 def _never(run: StoredRun) -> bool:
@@ -222,9 +226,10 @@ class Prospector:
 
     def _verify(self, landing: Landing, found: Prospective) -> Verified:
         full = self._full(landing)
-        ours, theirs = missing_lines(found.measurement), missing_lines(full.measurement)
-        false_covered, missed, explained = hold_against(
-            ours, theirs, lambda workers: missing_lines(self._full(landing, workers).measurement)
+        held = hold(
+            _lines_of(found.measurement.files),
+            _lines_of(full.measurement.files),
+            lambda workers: _lines_of(self._full(landing, workers).measurement.files),
         )
         total = full.measurement.total
         return Verified(
@@ -233,9 +238,9 @@ class Prospector:
             tests=full.tests.run,
             known_tests=len(found.tests),
             complete=full.complete,
-            false_covered=false_covered,
-            missed=missed,
-            explained=explained,
+            false_covered=held.false_covered,
+            missed=held.missed,
+            explained=held.explained,
         )
 
     def _full(self, landing: Landing, workers: int | None = None) -> JobResult:

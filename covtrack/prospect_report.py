@@ -8,8 +8,8 @@ from rich.console import Console
 
 from covtrack.grids import Column, Grid, render_table
 from covtrack.prospect_results import Lines, Prospect, ProspectedChange, Verified
-from covtrack.replay_results import count_lines
 from covtrack.terminal import format_share, show, stdout_width
+from jobs.holding import count_lines
 from jobs.landing import State
 from jobs.results import Counts
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from covtrack.contract import PatchReport, percent_of
 from covtrack.contract_types import Number, Percent, Utf8
-from covtrack.replay_results import Explained
+from jobs.holding import Explained
 from jobs.landing import State
 from jobs.results import Counts
 

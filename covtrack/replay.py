@@ -14,19 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
 
-from covtrack.replay_results import (
-    METHODS,
-    Explained,
-    FullRun,
-    Replay,
-    ReplayedCommit,
-    branches_not_taken,
-    compare_lines,
-    hold_against,
-    missing_lines,
-    summarise,
-)
+from covtrack.replay_results import METHODS, FullRun, Replay, ReplayedCommit, summarise
 from covtrack.tracking import Tracker
+from jobs.holding import Unproven, hold
 from jobs.job import run_job
 from jobs.project import ProjectSettings, Recorder
 from jobs.repository import Commit, Mirror
@@ -223,14 +213,14 @@ class Replayer:
             seconds = job.seconds
             bare = seconds.get("run", 0.0)
         full = self._full(mirror, commit, result, "")
-        differences = _compare(result, full, rerun if method in EXACT else None)
+        held = hold(Unproven.of(result.measurement), full, rerun if method in EXACT else None)
         costs = {
             "verified": True,
             "full_cpu_seconds": round(full.cpu_seconds + result.env_cpu_seconds, 3),
             "full_wall_seconds": full.wall_seconds,
             "bare_seconds": round(bare, 3),
         }
-        return row.model_copy(update={**costs, **differences})
+        return row.model_copy(update={**costs, **dict(held)})
 
     def _full(
         self,
@@ -256,8 +246,7 @@ class Replayer:
         begun = monotonic()
         job = self._job(mirror, commit, None, Select.ALL, Recorder.PLAIN, None, project)
         full = FullRun(
-            missing=missing_lines(job.measurement),
-            missing_branches=branches_not_taken(job.measurement),
+            **Unproven.of(job.measurement).model_dump(),
             cpu_seconds=round(job.tests_cpu_seconds, 3),
             wall_seconds=round(monotonic() - begun, 3),
         )
@@ -303,32 +292,6 @@ class Replayer:
 def _told(result: JobResult) -> tuple[str, ...]:
     """Why a result is incomplete, as far as its faults tell."""
     return tuple(fault.sentence for fault in result.faults[:MOST_FAULTS])
-
-
-def _compare(
-    result: JobResult, full: FullRun, rerun: Callable[[int | None], FullRun] | None
-) -> dict[str, object]:
-    """A row's differences from a full run; explained by `rerun` where none should be."""
-    lines, branches = missing_lines(result.measurement), branches_not_taken(result.measurement)
-    explained: tuple[Explained, ...] = ()
-    if rerun is None:
-        false_covered, missed = compare_lines(lines, full.missing)
-        false_branches, missed_branches = compare_lines(branches, full.missing_branches)
-    else:
-        false_covered, missed, explained = hold_against(
-            lines, full.missing, lambda workers: rerun(workers).missing
-        )
-        false_branches, missed_branches, others = hold_against(
-            branches, full.missing_branches, lambda workers: rerun(workers).missing_branches
-        )
-        explained += others
-    return {
-        "false_covered": false_covered,
-        "missed": missed,
-        "false_branches": false_branches,
-        "missed_branches": missed_branches,
-        "explained": explained,
-    }
 
 
 def _reasons(snapshot: Path, commit: str) -> dict[str, int]:

@@ -9,8 +9,9 @@ from typing import Any
 import click
 
 from covtrack.grids import Column, Grid, clean, render_table
-from covtrack.replay_results import Replay, ReplayedCommit, Summary, count_lines
+from covtrack.replay_results import Replay, ReplayedCommit, Summary
 from covtrack.terminal import stdout_width
+from jobs.holding import count_lines
 from venv_builder.errors import InfrastructureError
 from venv_builder.files import write_whole
 from venv_builder.progress import Listener, Noted

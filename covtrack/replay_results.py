@@ -2,41 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from statistics import median
-from typing import Literal, TypeVar
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from covtrack.store.values import MISS
-from jobs.results import Measurement, Select
-
-Lines = dict[str, tuple[int, ...]]
-Branches = dict[str, tuple[tuple[int, int], ...]]
-Item = TypeVar("Item", int, tuple[int, int])
-Found = dict[str, tuple[Item, ...]]
-Kind = Literal["false_covered", "missed"]
+from jobs.holding import MISS, Branches, Explained, Lines, Unproven, count_lines
+from jobs.results import Select
 
 
 class _Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
-class Explained(_Value):
-    """One line, or branch from `line` to `to`, that differs from the full run, and why."""
+class FullRun(Unproven):
+    """A full run by coverage.py: what did not run."""
 
-    path: str
-    line: int
-    to: int | None = None
-    kind: Kind
-    why: str
-
-
-class FullRun(_Value):
-    """A full run by coverage.py: what did not run, by path; lines are statements' first."""
-
-    missing: Lines
-    missing_branches: Branches = {}
     cpu_seconds: float
     """Of the test workers alone."""
     wall_seconds: float
@@ -122,87 +104,6 @@ class Replay(_Value):
     python: str
     commits: tuple[ReplayedCommit, ...]
     summary: Summary
-
-
-def missing_lines(measurement: Measurement) -> Lines:
-    """First lines of the statements that did not run, of every file that counts."""
-    return {file.path: file.missing for file in measurement.files}
-
-
-def branches_not_taken(measurement: Measurement) -> Branches:
-    """Branch exits that were never taken, of every file that counts."""
-    return {file.path: file.missing_branches for file in measurement.files}
-
-
-def compare_lines(
-    ours: Mapping[str, tuple[Item, ...]], full: Mapping[str, tuple[Item, ...]]
-) -> tuple[Found[Item], Found[Item]]:
-    """Lines falsely covered and lines missed, by path: ours against a full run's.
-
-    Both are first lines of statements that did not run, or branches that were not taken. Files
-    that only one of them has are left out.
-    """
-    mine: dict[str, set[Item]] = {path: set(lines) for path, lines in ours.items()}
-    theirs: dict[str, set[Item]] = {path: set(lines) for path, lines in full.items()}
-    false_covered: Found[Item] = {}
-    missed: Found[Item] = {}
-    for path in sorted({*mine, *theirs}):
-        if path not in mine or path not in theirs:
-            continue
-        if wrong := theirs[path] - mine[path]:
-            false_covered[path] = tuple(sorted(wrong))
-        if wrong := mine[path] - theirs[path]:
-            missed[path] = tuple(sorted(wrong))
-    return false_covered, missed
-
-
-def count_lines(lines: Mapping[str, Sequence[object]]) -> int:
-    """How many lines (or branches) are named."""
-    return sum(map(len, lines.values()))
-
-
-def hold_against(
-    ours: Found[Item], full: Found[Item], rerun: Callable[[int | None], Found[Item]]
-) -> tuple[Found[Item], Found[Item], tuple[Explained, ...]]:
-    """Lines falsely covered, lines missed (as compare_lines tells), and why each differs.
-
-    Where any differ, `rerun` makes two more full runs: one like the first, and one whose tests
-    all run in one worker (it is asked with None, then with 1).
-    """
-    false_covered, missed = compare_lines(ours, full)
-    if not (false_covered or missed):
-        return false_covered, missed, ()
-    again, alone = rerun(None), rerun(1)
-    return false_covered, missed, explain(false_covered, missed, again, alone, full)
-
-
-def explain(
-    false_covered: Found[Item],
-    missed: Found[Item],
-    again: Found[Item],
-    alone: Found[Item],
-    full: Found[Item],
-) -> tuple[Explained, ...]:
-    """Why lines differ: told by a second full run and one whose tests run in one process.
-
-    A line that differs between two full runs is nondeterministic; one that differs when the same
-    tests run in another company depends on their order. What is left is our miss.
-    """
-    flips = [compare_lines(full, other) for other in (again, alone)]
-    found = []
-    kinds: tuple[tuple[Kind, Found[Item]], ...]
-    kinds = (("false_covered", false_covered), ("missed", missed))
-    for kind, lines in kinds:
-        for path, numbers in lines.items():
-            for line in numbers:
-                why = MISS
-                if any(line in part.get(path, ()) for part in flips[1]):
-                    why = "order dependence: differs when all tests run in one process"
-                if any(line in part.get(path, ()) for part in flips[0]):
-                    why = "nondeterministic: differs between two full runs"
-                start, to = line if isinstance(line, tuple) else (line, None)
-                found.append(Explained(path=path, line=start, to=to, kind=kind, why=why))
-    return tuple(found)
 
 
 def summarise(commits: Iterable[ReplayedCommit]) -> Summary:

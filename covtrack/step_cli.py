@@ -151,9 +151,10 @@ def do_step(
     from jobs.baselines import keep
     from jobs.step import measured, write_files
 
-    with told(link) as listener, measured(agent, order, baseline, listener) as results:
+    with told(link) as listener, measured(agent, order, baseline, listener) as found:
+        results = found.results
         report = to_json(RunReport.from_result(results[-1])) + "\n"
-        write_files(agent, order, results, report)
+        write_files(agent, order, found, report)
         if options is not None and options.keep and options.baseline is not None:
             for commit, path in keep(options.baseline, order.run_id, results).items():
                 listener(Noted(sentence=f"The baseline of {commit[:10]} is kept as {path}."))

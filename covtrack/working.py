@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from time import monotonic
 from typing import Any
 
+from sqlalchemy import Connection
+
 from covtrack.ledger import is_sampled, verify_run
 from covtrack.prospect import Prospector
 from covtrack.settings import TrackedProject
@@ -64,8 +66,7 @@ def work(tracker: Tracker, database: Database, job_id: int) -> bool:
     try:
         result = _measure(tracker, project, job)
     except CovtrackError as error:
-        advice = f" {error.advice}" if error.advice else ""
-        put(database, job_id, {"error": f"{error}{advice}"[:2000]})
+        put(database, job_id, {"error": str(error)[:2000]})
         raise
     if result is None:
         return True
@@ -95,6 +96,18 @@ def queue_samples(
     database: Database, project: TrackedProject, job: Job, results: Sequence[JobResult]
 ) -> int:
     """Queue full runs of those results that are sampled for the ledger; how many are new."""
+    now = datetime.now(UTC)
+    return database.write(lambda c: put_samples(c, project, job, results, now))
+
+
+def put_samples(
+    connection: Connection,
+    project: TrackedProject,
+    job: Job,
+    results: Sequence[JobResult],
+    now: datetime,
+) -> int:
+    """`queue_samples`, inside the caller's transaction."""
     sampled = [one for one in results if one.complete and is_sampled(one.commit, project.ledger)]
     new = [
         NewJob(
@@ -104,11 +117,11 @@ def queue_samples(
             branch=job.branch,
             reason="sampled for the ledger",
             commit=result.commit,
+            ref=job.ref if job.kind in OF_CHANGE else "",
         )
         for result in sampled
     ]
-    now = datetime.now(UTC)
-    ids = database.write(lambda c: [queueing.put_job(c, one, now) for one in new]) if new else []
+    ids = [queueing.put_job(connection, one, now) for one in new]
     return sum(job_id is not None for job_id in ids)
 
 

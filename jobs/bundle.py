@@ -22,6 +22,7 @@ from typing import IO, Annotated, Literal, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from jobs.holding import Held
 from jobs.order import RunId, Sha, Sha256, StepOrder, explain
 from jobs.project import Name
 from jobs.results import JobResult, Kind
@@ -71,6 +72,8 @@ class Manifest(BaseModel):
     run_id: RunId
     project: Name
     results: Annotated[tuple[BundledResult, ...], Field(min_length=1, max_length=1000)]
+    held: Held | None = None
+    """How a stored result differs from the one full run, where that was ordered and complete."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,14 +82,17 @@ class Bundle:
 
     run_id: str
     results: tuple[JobResult, ...]
+    held: Held | None = None
 
 
-def write_bundle(target: Path, run_id: str, results: Sequence[JobResult]) -> None:
+def write_bundle(
+    target: Path, run_id: str, results: Sequence[JobResult], held: Held | None = None
+) -> None:
     """Write the results and their snapshots to `target`, whole or not at all."""
     new = target.with_name(f".{target.name}.{os.getpid()}.new")
     try:
         with zipfile.ZipFile(new, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
-            archive.writestr(MANIFEST, _manifest_text(run_id, results))
+            archive.writestr(MANIFEST, _manifest_text(run_id, results, held))
             for number, result in enumerate(results):
                 archive.write(result.snapshot, member_name(number))
         with new.open("rb") as file:
@@ -108,16 +114,16 @@ def member_name(number: int) -> str:
     return f"{number}.coverage"
 
 
-def _manifest_text(run_id: str, results: Sequence[JobResult]) -> str:
+def _manifest_text(run_id: str, results: Sequence[JobResult], held: Held | None) -> str:
     for shown in (results, [_shortened(result) for result in results]):
         # Names of files may hold lone surrogates, which only Python's own JSON carries.
-        text = json.dumps(_manifest(run_id, shown).model_dump(mode="json"))
+        text = json.dumps(_manifest(run_id, shown, held).model_dump(mode="json"))
         if len(text) <= LARGEST_MANIFEST:
             return text
     raise DataError(f"The results of run {run_id} are too many for one bundle.")
 
 
-def _manifest(run_id: str, results: Sequence[JobResult]) -> Manifest:
+def _manifest(run_id: str, results: Sequence[JobResult], held: Held | None) -> Manifest:
     parts = [
         BundledResult(
             commit=result.commit,
@@ -128,7 +134,7 @@ def _manifest(run_id: str, results: Sequence[JobResult]) -> Manifest:
         )
         for number, result in enumerate(results)
     ]
-    return Manifest(run_id=run_id, project=results[0].project, results=tuple(parts))
+    return Manifest(run_id=run_id, project=results[0].project, results=tuple(parts), held=held)
 
 
 def _shortened(result: JobResult) -> JobResult:
@@ -152,7 +158,7 @@ def read_bundle(path: Path, folder: Path, order: StepOrder | None = None) -> Bun
             snapshot = folder / part.snapshot
             _unpack(path, archive, part, snapshot)
             results.append(replace(part.result, snapshot=snapshot))
-    return Bundle(run_id=manifest.run_id, results=tuple(results))
+    return Bundle(run_id=manifest.run_id, results=tuple(results), held=manifest.held)
 
 
 def read_manifest(path: Path) -> Manifest:

@@ -6,12 +6,14 @@ key changes its meaning.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from jobs.holding import Held, Unproven, hold
 from jobs.project import ProjectSettings
-from jobs.results import Before, Kind, Select
+from jobs.results import Before, JobResult, Kind, Select
 from venv_builder.errors import DataError
 
 LARGEST_ORDER = 4 * 2**20
@@ -46,6 +48,21 @@ class OrderedBase(_Model):
     """Bytes of the snapshot."""
 
 
+class Against(_Model):
+    """A stored result, to be held against full runs of its commit."""
+
+    run: Annotated[int, Field(ge=0)]
+    """The tracker's id of the result."""
+    ours: Unproven
+    known: dict[str, tuple[int, ...]] = {}
+    """First lines of statements, by path, that are known to run or not by chance."""
+
+    def hold(self, full: JobResult, rerun: Callable[[int | None], JobResult] | None) -> Held:
+        """How the result differs from a full run; `rerun` makes the others that tell why."""
+        again = None if rerun is None else lambda number: Unproven.of(rerun(number).measurement)
+        return hold(self.ours, Unproven.of(full.measurement), again, self.known)
+
+
 class StepOrder(_Model):
     """All that a step needs to know; without a tracker the step writes it for itself."""
 
@@ -60,6 +77,8 @@ class StepOrder(_Model):
     base: OrderedBase | None = None
     budget: Annotated[float, Field(gt=0)] | None = None
     """Seconds of tests, by their durations, after which a change's result is provisional."""
+    against: Against | None = None
+    """Set where the one commit is to run in full, by coverage.py itself, for the ledger."""
 
     @field_validator("settings", mode="before")
     @classmethod

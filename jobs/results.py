@@ -94,7 +94,7 @@ class FileMeasure:
     """One file's counts and the 1-based first lines of its statements that did not run.
 
     `missing_branches` are the branch exits never taken, from line to line (negative: out of the
-    function that begins there), where branches are measured. The database keeps their number.
+    function that begins there), where branches are measured.
     """
 
     path: str

@@ -196,6 +196,9 @@ def check_result(result: JobResult, files: Collection[str]) -> None:
             _refuse(f"more is covered of {file.path[:80]!r} than there is")
         if len(set(file.missing)) != counts.statements - counts.covered:
             _refuse(f"the lines that did not run of {file.path[:80]!r} are not as many as it says")
+        exits = counts.branches - counts.branches_covered
+        if len(set(file.missing_branches)) != exits:
+            _refuse(f"the branches not taken of {file.path[:80]!r} are not as many as it says")
         ran = executed[file.path].lines if file.path in executed else frozenset()
         if ran.intersection(file.missing) or (counts.covered and not ran):
             _refuse(f"the result of {file.path[:80]!r} is not what its lines say")

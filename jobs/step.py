@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from jobs.bundle import NAME, write_bundle
 from jobs.exporting import Exported, write_report
+from jobs.holding import Held
 from jobs.job import run_job
 from jobs.junit import junit_xml
-from jobs.order import OrderedCommit, StepOrder
+from jobs.order import Against, OrderedCommit, StepOrder
+from jobs.project import Recorder
 from jobs.repository import Mirror
 from jobs.request import Base, Request
 from jobs.results import Before, JobResult, Kind
@@ -66,10 +68,18 @@ def clear_output(agent: Agent) -> None:
         ) from error
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What a step found: a result for each commit, and how a stored one differs from the last."""
+
+    results: tuple[JobResult, ...]
+    held: Held | None = None
+
+
 @contextmanager
 def measured(
     agent: Agent, order: StepOrder, baseline: Path | None, listener: Listener
-) -> Iterator[tuple[JobResult, ...]]:
+) -> Iterator[Measured]:
     """Fetch and measure what is ordered; the results' snapshots are there while the block runs.
 
     `baseline` is the snapshot of the order's base. Stops after a baseline whose figure is
@@ -82,7 +92,12 @@ def measured(
         fetch(mirror, order, listener)
         (workplace.folder / "scratch").mkdir(exist_ok=True)
         with TemporaryDirectory(prefix="step-", dir=workplace.folder / "scratch") as name:
-            yield _measure(agent, mirror, order, baseline, Path(name), listener)
+            folder = Path(name)
+            if order.against is not None:
+                yield _verify(agent, mirror, order, order.against, folder, listener)
+            else:
+                results = _measure(agent, mirror, order, baseline, folder, listener)
+                yield Measured(results=results)
 
 
 def fetch(mirror: Mirror, order: StepOrder, listener: Listener) -> None:
@@ -121,6 +136,29 @@ def _measure(
         if base is None and commit.kind is Kind.BASELINE and not _change_follows(order, number):
             break
     return tuple(results)
+
+
+def _verify(
+    agent: Agent,
+    mirror: Mirror,
+    order: StepOrder,
+    against: Against,
+    folder: Path,
+    listener: Listener,
+) -> Measured:
+    """A full run of the one commit, and where the stored result differs two more."""
+
+    def full(workers: int | None, name: str = "again") -> JobResult:
+        changes: dict[str, object] = {"recorder": Recorder.PLAIN}
+        if workers:
+            changes["workers"] = workers
+        request = _request(agent, mirror, order, order.commits[0], None)
+        request = replace(request, settings=order.settings.model_copy(update=changes))
+        return run_job(request, folder / f"{name}.coverage", listener).result
+
+    first = full(None, "0")
+    held = against.hold(first, full) if first.complete else None
+    return Measured(results=(first,), held=held)
 
 
 def _change_follows(order: StepOrder, number: int) -> bool:
@@ -176,13 +214,12 @@ def _request(
     )
 
 
-def write_files(
-    agent: Agent, order: StepOrder, results: tuple[JobResult, ...], report: str
-) -> None:
+def write_files(agent: Agent, order: StepOrder, found: Measured, report: str) -> None:
     """Write the files of a step to its output folder; `report` is the text of covtrack.json.
 
     coverage.xml and covtrack.json are of the last result, junit.xml and the bundle of all.
     """
+    results = found.results
     last, workplace = results[-1], agent.workplace(order.settings.name)
     what = Exported(
         mirror=workplace.mirror(),
@@ -199,4 +236,4 @@ def write_files(
         raise InfrastructureError(
             f"{agent.output} cannot be written to: {error.strerror}.", advice="Make room there."
         ) from error
-    write_bundle(agent.output / NAME, order.run_id, results)
+    write_bundle(agent.output / NAME, order.run_id, results, found.held)

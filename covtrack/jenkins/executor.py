@@ -29,6 +29,7 @@ from covtrack.settings import Settings
 from covtrack.store import building, queueing
 from covtrack.store.database import Database
 from covtrack.store.queued import UNDER_WAY, Build, BuildState, Job, JobState
+from jobs.holding import MOST_FULL_RUNS
 from venv_builder.errors import CovtrackError, InfrastructureError, UsageError
 
 MOST_LOST = 10
@@ -147,6 +148,7 @@ class JenkinsExecutor:
         project = self.settings.projects.get(job.project) if job else None
         commits = build.order.get("commits")
         number = len(commits) if isinstance(commits, list | tuple) else 1
+        number *= MOST_FULL_RUNS if build.order.get("against") else 1
         return Wish(
             wanted=job is not None and job.state is JobState.RUNNING,
             time_limit=time_limit(project, number) if project else timedelta.max,

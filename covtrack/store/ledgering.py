@@ -14,13 +14,19 @@ from sqlalchemy import Connection, Row, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from covtrack.store.schema import ledger, projects, runs, wavering
-from covtrack.store.values import LedgerCount, LedgerEntry, WaveringLine
+from covtrack.store.values import LedgerCount, LedgerEntry, Verification, WaveringLine
+from jobs.holding import Held
 from jobs.nondeterminism import LineName
 
 
-def put_entry(connection: Connection, run_id: int, values: Mapping[str, Any]) -> None:
-    """Add what a full run said of a stored run; `values` are the columns beside the run's id."""
-    connection.execute(insert(ledger).values(run_id=run_id, **values))
+def put_entry(connection: Connection, run_id: int, found: Verification) -> None:
+    """Add what a full run said of a stored run."""
+    held = found.held.model_dump(mode="json")
+    for name in ("false_branches", "missed_branches"):
+        held[name] = held[name] or None
+    names = ("verified_at", "complete", "tests", "cpu_seconds", "branches")
+    values = {name: getattr(found, name) for name in names}
+    connection.execute(insert(ledger).values(run_id=run_id, **values, **held))
 
 
 def read_entries(
@@ -125,7 +131,12 @@ def _entry(row: Row[Any]) -> LedgerEntry:
         complete=row.complete,
         tests=row.tests,
         cpu_seconds=row.cpu_seconds,
-        false_covered={path: tuple(lines) for path, lines in row.false_covered.items()},
-        missed={path: tuple(lines) for path, lines in row.missed.items()},
-        explained=tuple(dict(line) for line in row.explained),
+        branches=row.branches,
+        held=Held(
+            false_covered=row.false_covered,
+            missed=row.missed,
+            false_branches=row.false_branches or {},
+            missed_branches=row.missed_branches or {},
+            explained=row.explained,
+        ),
     )

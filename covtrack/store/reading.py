@@ -274,7 +274,11 @@ def _counts(row: Row[Any]) -> Counts:
 
 def _file(row: Row[Any]) -> FileMeasure:
     return FileMeasure(
-        path=row.path, counts=_counts(row), missing=row.missing, vendored=row.vendored
+        path=row.path,
+        counts=_counts(row),
+        missing=row.missing,
+        vendored=row.vendored,
+        missing_branches=tuple((start, end) for start, end in row.missing_branches or ()),
     )
 
 

@@ -24,7 +24,7 @@ from sqlalchemy import (
 from covtrack.store.column_types import ExactFraction, ExactText, LineSet, UtcTime
 from covtrack.store.queued import UNDER_WAY
 
-HEAD = "0007"  # the newest revision, known without loading Alembic
+HEAD = "0008"  # the newest revision, known without loading Alembic
 VERSION_TABLE = "covtrack_version"
 
 metadata = MetaData(
@@ -108,6 +108,7 @@ files = Table(
     Column("vendored", Boolean, nullable=False),
     *_counts(),
     Column("missing", LineSet, nullable=False),
+    Column("missing_branches", JSON(none_as_null=True)),  # pairs; NULL where there are none
 )
 
 outcomes = Table(  # the tests that a run executed, in the order in which they were told
@@ -253,7 +254,10 @@ ledger = Table(  # covtrack.store.values.LedgerEntry: a run, held against a full
     Column("cpu_seconds", Float(53), nullable=False),
     Column("false_covered", JSON, nullable=False),  # first lines by path
     Column("missed", JSON, nullable=False),
-    Column("explained", JSON, nullable=False),  # covtrack.replay_results.Explained
+    Column("branches", Integer),  # branch exits that were compared; NULL where none were
+    Column("false_branches", JSON(none_as_null=True)),  # pairs by path
+    Column("missed_branches", JSON(none_as_null=True)),
+    Column("explained", JSON, nullable=False),  # jobs.holding.Explained
     Index(None, "run_id"),
 )
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from fractions import Fraction
-from typing import Any
 
+from jobs.holding import MISS, Held
 from jobs.nondeterminism import LineName
 from jobs.results import (
     Before,
@@ -22,8 +22,6 @@ from jobs.results import (
     Select,
     TestCounts,
 )
-
-MISS = "footprint miss"  # the one difference from a full run that is ours
 
 
 class Scope(StrEnum):
@@ -78,34 +76,39 @@ class StoredRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LedgerEntry:
-    """A stored run, held line by line against a full run of the same commit.
+class Verification:
+    """What a full run says of a result of the same commit, line by line.
 
-    Lines are first lines of statements by path; `explained` has path, line, kind and why of each
-    that differs. Nothing is known where the full run was not `complete`.
+    Nothing is known where the full run was not `complete`. `branches` is how many branch exits
+    were compared, None where they were not.
     """
+
+    verified_at: datetime
+    complete: bool
+    tests: int
+    cpu_seconds: float
+    held: Held
+    branches: int | None = None
+
+    @property
+    def identical(self) -> bool:
+        """Whether every line, and every branch that was compared, was the same."""
+        return self.complete and self.held.identical
+
+    @property
+    def is_unsteady(self) -> bool:
+        """Whether full runs themselves differ in all that differs here."""
+        return self.complete and all(line.why != MISS for line in self.held.explained)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerEntry(Verification):
+    """A verification, and the stored run that was verified."""
 
     run_id: int
     project: str
     commit: str
     subject: str
-    verified_at: datetime
-    complete: bool
-    tests: int
-    cpu_seconds: float
-    false_covered: Mapping[str, tuple[int, ...]]
-    missed: Mapping[str, tuple[int, ...]]
-    explained: tuple[Mapping[str, Any], ...]
-
-    @property
-    def identical(self) -> bool:
-        """Whether every line was the same."""
-        return self.complete and not (self.false_covered or self.missed)
-
-    @property
-    def is_unsteady(self) -> bool:
-        """Whether full runs themselves differ in all lines that differ here."""
-        return self.complete and all(line["why"] != MISS for line in self.explained)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

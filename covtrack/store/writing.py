@@ -95,6 +95,7 @@ def parts(result: JobResult) -> dict[Table, list[Row]]:
         measurements: _measurement_rows(result),
         files: [
             {"path": file.path, "vendored": file.vendored, "missing": file.missing}
+            | {"missing_branches": [list(pair) for pair in file.missing_branches] or None}
             | _counts_row(file.counts)
             for file in result.measurement.files
         ],

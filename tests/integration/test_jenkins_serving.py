@@ -11,6 +11,7 @@ from time import monotonic, sleep
 
 from testtools import TestCase
 
+from covtrack.store import ledgering
 from covtrack.store.queued import BuildState, JobKind, JobState
 from tests.jenkins_fixture import real_jenkins
 from tests.jenkins_stage import Stage, grown
@@ -77,16 +78,17 @@ class ServeOnJenkinsTest(TestCase):
         assert latest is not None
         self.assertEqual(tip, latest.commit)
 
-    def test_a_budget_makes_two_builds_of_a_change(self) -> None:
-        self.begin('budget = "2 s"\n')
+    def test_a_budget_makes_two_builds_of_a_change_and_the_ledger_more(self) -> None:
+        self.begin('budget = "2 s"\nledger = "1"\n')
         stage = self.stage
         stage.repositories["sample"].commit({"sample/tests/test_slow.py": SLOW}, "Test slowly")
         stage.serve()
         first = stage.put_change("sample", 1, grown(1))
-        self.wait(lambda: stage.is_idle() and len(stage.jobs()) == 2)
-        rest, change = stage.jobs()
-        self.assertEqual((first, JobKind.REST), (change.job_id, rest.kind))
-        self.assertEqual({JobState.DONE}, {rest.state, change.state}, stage.log())
+        self.wait(lambda: stage.is_idle() and len(stage.jobs()) == 4)
+        change, *others = reversed(stage.jobs())
+        (rest,) = (job for job in others if job.kind is JobKind.REST)
+        self.assertEqual(first, change.job_id)
+        self.assertEqual({JobState.DONE}, {job.state for job in stage.jobs()}, stage.log())
         builds = [*stage.builds(first), *stage.builds(rest.job_id)]
         self.assertEqual([2.0, None], [build.order["budget"] for build in builds])
         self.assertEqual({"SUCCESS"}, {build.result for build in builds})
@@ -97,3 +99,8 @@ class ServeOnJenkinsTest(TestCase):
         self.assertEqual((False, True), (provisional.complete, final.complete))
         self.assertIsNotNone(provisional.provisional)
         self.assertEqual(provisional.total.covered + 1, final.total.covered)
+        # The final result and the baseline under it are drawn, what is provisional is not.
+        entries = stage.database.read(lambda c: ledgering.read_entries(c, "sample"))
+        baseline = min(runs)
+        self.assertEqual({baseline, rest.run_id}, {entry.run_id for entry in entries})
+        self.assertEqual({True}, {entry.identical for entry in entries})

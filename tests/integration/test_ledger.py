@@ -6,11 +6,14 @@ import os
 import shutil
 import tempfile
 
+from sqlalchemy import Connection, update
+
 from covtrack.gerrit.policy import decide
 from covtrack.gerrit.settings import ReviewSettings
 from covtrack.learning import settle
 from covtrack.ledger import verify_run
 from covtrack.store import ledgering
+from covtrack.store.schema import files
 from covtrack.store.values import LedgerEntry, WaveringLine
 from jobs.project import ProjectSettings
 from jobs.results import JobResult, Select
@@ -47,6 +50,8 @@ TEST = """\
 
 
 class LedgerCase(TrackingCase):
+    branches = False
+
     def setUp(self) -> None:
         super().setUp()
         self.place = tempfile.mkdtemp(prefix="chance-")
@@ -55,7 +60,8 @@ class LedgerCase(TrackingCase):
         self.clone.commit("Toss", {"sample/chance.py": TOSS, "sample/tests/test_chance.py": test})
 
     def project(self, **settings: object) -> ProjectSettings:
-        return super().project(writable=[self.place], **settings)
+        branches = {"branch_coverage": True} if self.branches else {}
+        return super().project(writable=[self.place], **branches, **settings)
 
     def known(self) -> tuple[WaveringLine, ...]:
         database = self.make_tracker().database
@@ -116,7 +122,7 @@ class VerifyTest(LedgerCase):
         commit = self.run_job().commit
         entry = self.verify()
         self.assertTrue(entry.identical)
-        self.assertEqual((commit, 3, ()), (entry.commit, entry.tests, entry.explained))
+        self.assertEqual((commit, 3, ()), (entry.commit, entry.tests, entry.held.explained))
         rows = {row.project: row for row in self.make_tracker().database.project_rows()}
         count = rows[self.name].ledger
         assert count is not None
@@ -129,15 +135,30 @@ class VerifyTest(LedgerCase):
             if self.known():
                 break
         self.assertFalse(entry.identical)
-        self.assertTrue(entry.is_unsteady, entry.explained)
-        self.assertEqual({"sample/chance.py"}, {line["path"] for line in entry.explained})
+        self.assertTrue(entry.is_unsteady, entry.held)
+        self.assertEqual({"sample/chance.py"}, {line.path for line in entry.held.explained})
         for _ in range(12):  # the next difference is known, and costs no more full runs
             self.notes.clear()
             entry = self.verify()
             if not entry.identical:
                 break
-        self.assertIn("known", entry.explained[0]["why"])
+        self.assertIn("known", entry.held.explained[0].why)
         self.assertEqual(1, sum("for the ledger" in note for note in self.notes))
+
+    def test_branches_are_compared_where_they_are_known(self) -> None:
+        self.clone.commit("No chance", {"sample/tests/test_chance.py": None})
+        self.branches = True
+        self.run_job()
+        entry = self.verify()
+        self.assertTrue(entry.identical, entry.held)
+        self.assertEqual(4, entry.branches)
+        (run,) = self.make_tracker().database.runs_of(self.name)
+
+        def forget(connection: Connection) -> None:
+            connection.execute(update(files).values(missing_branches=None))
+
+        self.make_tracker().database.write(forget)  # as in databases of before
+        self.assertIsNone(self.verify(run.commit).branches)
 
     def test_commit_that_was_never_measured(self) -> None:
         error = self.assertRaises(UsageError, self.verify)

@@ -17,7 +17,9 @@ from covtrack.settings import Settings, TrackedProject
 from covtrack.store import ledgering, queueing
 from covtrack.store.database import Database
 from covtrack.store.queued import JobKind, JobState, NewJob
+from covtrack.store.values import Verification
 from covtrack.working import queue_samples
+from jobs.holding import CHANCE, Explained, Held
 from jobs.nondeterminism import LineName
 from tests.databases import postgresql, sqlite_url
 from tests.samples import NOON, RESULT
@@ -25,15 +27,18 @@ from venv_builder.processes import start_group
 
 NOW = datetime(2200, 1, 2, 3, 4, 5, tzinfo=UTC)
 LINE = LineName(path="a.py", function="f", text="x = '\0 \ud800'", ordinal=1)
-FOUND = {
-    "verified_at": NOON,
-    "complete": True,
-    "tests": 3,
-    "cpu_seconds": 1.5,
-    "false_covered": {"a.py": [3, 4]},
-    "missed": {},
-    "explained": [{"path": "a.py", "line": 3, "kind": "missed", "why": "w"}],
-}
+FOUND = Verification(
+    verified_at=NOON,
+    complete=True,
+    tests=3,
+    cpu_seconds=1.5,
+    branches=12,
+    held=Held(
+        false_covered={"a.py": (3, 4)},
+        missed_branches={"a.py": ((3, -1), (4, 5))},
+        explained=(Explained(path="a.py", line=3, to=-1, kind="missed", why=CHANCE),),
+    ),
+)
 VERIFY = NewJob(
     server="g", project="p", kind=JobKind.VERIFY, branch="m", reason="", commit="1" * 40
 )
@@ -74,7 +79,8 @@ class LedgerContract:
         self.assertEqual(
             (run_id, RESULT.commit, NOON), (entry.run_id, entry.commit, entry.verified_at)
         )
-        self.assertEqual({"a.py": (3, 4)}, entry.false_covered)
+        self.assertEqual(FOUND.held, entry.held)
+        self.assertEqual((12, 3, 1.5), (entry.branches, entry.tests, entry.cpu_seconds))
         self.assertEqual((False, True), (entry.identical, entry.is_unsteady))
         self.assertEqual((), database.read(lambda c: ledgering.read_entries(c, "other")))
         (row,) = database.project_rows()

@@ -124,9 +124,7 @@ class Contract:
     def test_any_run_reads_back_as_it_was_saved(self: Any) -> None:
         database = self.open()
 
-        @settings(
-            max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), database=None
-        )
+        @settings(max_examples=40, suppress_health_check=list(HealthCheck), database=None)
         @given(RESULTS)
         def check(result: JobResult) -> None:
             run_id = save(database, result)

@@ -195,7 +195,7 @@ class RunReportTest(testtools.TestCase):
         value = check("run", to_json(RunReport.from_result(replace(RESULT, measurement=odd))))
         self.assertEqual(["pkg/\\udcff.py"], list(value["files"]))
 
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=15)
     @given(RESULTS)
     def test_any_result_fits_the_schema_and_reads_back(self, result: Any) -> None:
         report = RunReport.from_result(result)

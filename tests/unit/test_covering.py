@@ -28,12 +28,12 @@ def tables(rows: st.SearchStrategy[frozenset[Any]]) -> st.SearchStrategy[Any]:
 
 
 class CoveringTest(SnapshotCase):
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=20)
     @given(rows=tables(LINES))
     def test_lines_and_their_tests(self, rows: Mapping[str, Mapping[str, list[int]]]) -> None:
         self.check(rows, {})
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=20)
     @given(rows=tables(ARCS))
     def test_arcs_and_their_tests(
         self, rows: Mapping[str, Mapping[str, list[tuple[int, int]]]]

@@ -6,7 +6,7 @@ import importlib.util
 import runpy
 from collections.abc import Mapping
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from testtools import TestCase
 
@@ -124,7 +124,6 @@ class QuestionsTest(TestCase):
         ):
             self.assertEqual(path, found.file_of(name), name)
 
-    @settings(deadline=None)
     @given(st.dictionaries(st.sampled_from(list(NAMES)), st.sets(st.sampled_from(list(NAMES)))))
     def test_both_ways_agree_and_circles_end(self, wants: dict[str, set[str]]) -> None:
         found = find_dependencies(
@@ -183,7 +182,6 @@ class ChangedTest(TestCase):
         self.assertFalse(self.assert_same(TREE, twins))
         self.assertFalse(self.assert_same(twins, TREE))
 
-    @settings(deadline=None)
     @given(
         *[st.dictionaries(st.sampled_from(list(NAMES)), st.sets(st.sampled_from(list(NAMES))))] * 2
     )

@@ -7,7 +7,7 @@ import tempfile
 from difflib import SequenceMatcher
 from pathlib import Path
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from testtools import TestCase
 
@@ -235,14 +235,14 @@ class LineMapTest(TestCase):
             return True
         return any(back[line] + 1 != back[line + 1] for line in range(first, last))
 
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=25)
     @given(old=LINES, new=LINES)
     def test_of_git_agrees_with_the_model(self, old: list[str], new: list[str]) -> None:
         lines = git_line_map(old, new)
         if old and new:
             self.check(lines, old, new)
 
-    @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=100)
     @given(old=LINES, new=LINES)
     def test_of_difflib_agrees_with_the_model(self, old: list[str], new: list[str]) -> None:
         lines = hunks_between(old, new)
@@ -254,7 +254,7 @@ class LineMapTest(TestCase):
                     expected, lines.touches(first, last), f"{first}..{last} of {lines}"
                 )
 
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     @given(old=LINES, new=LINES)
     def test_cuts_are_where_lines_were_deleted(self, old: list[str], new: list[str]) -> None:
         lines = hunks_between(old, new)

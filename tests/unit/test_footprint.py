@@ -114,7 +114,7 @@ class LinesTest(FootprintCase):
         lines = {**LINES, "odd_name.py:import": {"a.py": [7]}, "t.T.x:important": {"a.py": [7]}}
         self.assertEqual({"a.py", "odd_name.py"}, self.write(lines).imported())
 
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=25)
     @given(
         st.dictionaries(
             st.sampled_from(["x", "y", "z"]),

@@ -273,7 +273,7 @@ TEXTS = st.one_of(PROGRAMS, PROGRAMS, st.sampled_from(sorted(SAMPLES.values())))
 class GeneratedTest(Checks):
     """Any data about any source, possible or not, counts as coverage.py counts it."""
 
-    @settings(max_examples=EXAMPLES, deadline=None)
+    @settings(max_examples=EXAMPLES)
     @given(text=TEXTS, data=st.data())
     def test_any_lines(self, text: str, data: Any) -> None:
         path = self.sources.write("generated", text)
@@ -282,7 +282,7 @@ class GeneratedTest(Checks):
         executed = Executed(lines=data.draw(st.frozensets(numbers)))
         self.compare(path, parsed, executed, branch=False)
 
-    @settings(max_examples=EXAMPLES, deadline=None)
+    @settings(max_examples=EXAMPLES)
     @given(text=TEXTS, data=st.data())
     def test_any_arcs(self, text: str, data: Any) -> None:
         path = self.sources.write("generated", text)

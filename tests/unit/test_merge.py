@@ -132,7 +132,7 @@ def _text(lines: Iterable[str]) -> str:
 
 
 class PlanMoveTest(TestCase):
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=40)
     @given(files=edited_files(), data=st.data())
     def test_carries_exactly_what_survives_untouched(
         self, files: tuple[File, File], data: Any
@@ -145,7 +145,7 @@ class PlanMoveTest(TestCase):
         expected = case.numbers(ran & case.untouched(), case.new)
         self.assertEqual(expected, move.move_lines(before))
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=40)
     @given(files=edited_files(), data=st.data())
     def test_alignment_carries_no_statement_to_another(
         self, files: tuple[File, File], data: Any
@@ -160,7 +160,7 @@ class PlanMoveTest(TestCase):
             assert moved is not None
             self.assertIn(parsed.first.get(moved, moved), starts)
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=40)
     @given(files=edited_files(), data=st.data())
     def test_arcs_carry_the_same_lines(self, files: tuple[File, File], data: Any) -> None:
         case = Case(*files)
@@ -289,7 +289,6 @@ class ContextsToDropTest(TestCase):
     def test_imports_go_by_their_file(self) -> None:
         self.assertEqual({"p/a.py:import"}, drop(CONTEXTS, imports=["p/a.py"]))
 
-    @settings(deadline=None)
     @given(st.sets(st.sampled_from(CONTEXTS)), st.sets(st.sampled_from(CONTEXTS[1:5])))
     def test_nothing_goes_for_no_reason(self, contexts: set[str], ran: set[str]) -> None:
         dropped = drop(contexts, ran=ran)

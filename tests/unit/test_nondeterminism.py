@@ -14,7 +14,8 @@ from covtrack.gerrit.settings import ReviewSettings
 from covtrack.ledger import is_sampled
 from covtrack.reporting import describe_ledger
 from covtrack.store.ledgering import count_entries
-from covtrack.store.values import MISS, LedgerEntry
+from covtrack.store.values import LedgerEntry
+from jobs.holding import CHANCE, MISS, Explained, Held
 from jobs.nondeterminism import leave_out, means_the_same, name_lines, without_lines
 from jobs.results import (
     Before,
@@ -86,7 +87,7 @@ class NameTest(TestCase):
 
 
 class LeaveOutTest(TestCase):
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=100)
     @given(
         missing=st.frozensets(st.integers(1, 20)),
         known=st.frozensets(st.integers(1, 20), max_size=8),
@@ -101,7 +102,7 @@ class LeaveOutTest(TestCase):
             (len(rest), len(rest - missing)), (file.counts.statements, file.counts.covered)
         )
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=100)
     @given(
         before=st.booleans(),
         now=st.booleans(),
@@ -170,12 +171,12 @@ class LedgerTest(TestCase):
             complete=True,
             tests=3,
             cpu_seconds=1.0,
-            false_covered={},
-            missed={},
-            explained=(),
+            held=Held(),
         )
-        shaky = replace(entry, missed={"a.py": (1,)}, explained=({"why": "nondeterministic"},))
-        wrong = replace(entry, missed={"a.py": (1,)}, explained=({"why": MISS},))
+        missed = Explained(path="a.py", line=1, kind="missed", why=CHANCE)
+        shaky = replace(entry, held=Held(missed={"a.py": (1,)}, explained=(missed,)))
+        missed = missed.model_copy(update={"why": MISS})
+        wrong = replace(entry, held=Held(missed={"a.py": (1,)}, explained=(missed,)))
         unknown = replace(entry, complete=False)
         self.assertEqual("", describe_ledger(count_entries([unknown])))
         self.assertEqual(

@@ -71,7 +71,7 @@ def inserted(first: int, count: int) -> Hunk:
 
 
 class ModelTest(TestCase):
-    @settings(max_examples=80, deadline=None)
+    @settings(max_examples=80)
     @given(files=edited_files(), data=st.data())
     def test_counts_and_ranges_are_the_models(self, files: tuple[File, File], data: Any) -> None:
         case = Case(*files)
@@ -93,7 +93,7 @@ class ModelTest(TestCase):
         ]
         self.assertEqual(expected, [(gap.first, gap.last) for gap in patch.gaps])
 
-    @settings(max_examples=80, deadline=None)
+    @settings(max_examples=80)
     @given(files=edited_files(), data=st.data())
     def test_the_nearest_line_is_of_the_function_if_a_test_ran_any(
         self, files: tuple[File, File], data: Any

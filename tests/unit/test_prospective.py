@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from testtools import TestCase
 
@@ -130,7 +130,6 @@ LINES = st.frozensets(st.integers(1, 12), max_size=6)
 
 
 class PropertyTest(TestCase):
-    @settings(deadline=None)
     @given(LINES)
     def test_changes_that_agree_give_what_they_agree_on(self, base: frozenset[int]) -> None:
         parts = [
@@ -140,7 +139,6 @@ class PropertyTest(TestCase):
         joined = join(tip({"t.a": base}, ["t.a"]), parts)
         self.assertEqual({"t.a": base | {99}}, plain(joined.rows))
 
-    @settings(deadline=None)
     @given(LINES, st.lists(LINES, min_size=1, max_size=4), st.randoms())
     def test_order_of_siblings_does_not_matter(
         self, base: frozenset[int], others: list[frozenset[int]], chance: Any
@@ -155,7 +153,6 @@ class PropertyTest(TestCase):
         branch = tip({"t.a": base}, ["t.a"])
         self.assertEqual(join(branch, parts).rows, join(branch, shuffled).rows)
 
-    @settings(deadline=None)
     @given(LINES, LINES, LINES)
     def test_no_line_is_covered_that_no_run_had(
         self, base: frozenset[int], one: frozenset[int], two: frozenset[int]

@@ -72,7 +72,7 @@ class RetentionTest(TestCase):
         runs = [run(1, complete=False), run(2, usable=False), run(3, days=9)]
         self.assertEqual({3}, self.kept(runs, baselines=1, weeks=0))
 
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     @given(
         days=st.lists(st.integers(0, 400), min_size=1, max_size=30, unique=True),
         baselines=st.integers(1, 9),

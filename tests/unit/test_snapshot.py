@@ -268,7 +268,7 @@ ROWS = st.dictionaries(
 
 
 class ModelTest(SnapshotCase):
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=15)
     @given(
         base=ROWS,
         one=ROWS,

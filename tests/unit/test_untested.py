@@ -65,7 +65,7 @@ def hunks_between(old: list[int], new: list[int]) -> tuple[Hunk, ...]:
 
 
 class InverseTest(TestCase):
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=100)
     @given(st.lists(st.integers(0, 6), max_size=12), st.lists(st.integers(0, 6), max_size=12))
     def test_what_survives_comes_back(self, old: list[int], new: list[int]) -> None:
         there = LineMap(hunks_between(old, new))
