@@ -1,4 +1,4 @@
-"""`covtrack gc`: removes snapshots that the policy does not keep, their cuts, and litter beside.
+"""`covtrack gc`: removes snapshots that are not kept, their cuts, logs and environments.
 
 Killed at any moment nothing is lost: the database learns that a snapshot is gone before the file
 goes, and a file that nobody knows goes the next time.
@@ -31,9 +31,10 @@ LITTER = ("*.corrupt", "*.coverage", "*.coverage.gz")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collected:
-    """What was (or would be) removed of a project, "" for the whole; bytes are those on disk."""
+    """What was (or would be) removed of one kind of thing; bytes are those on disk."""
 
-    project: str
+    what: str
+    """Such as `PROJECT: snapshots`."""
     kept: int
     removed: int
     packed: int = 0
@@ -52,13 +53,14 @@ class Collector:
         self.dry = dry
 
     def run(self, told: Callable[[Collected], None]) -> tuple[Collected, ...]:
-        """Go through all configured projects, then the logs; `told` hears of each."""
+        """Go through all configured projects, logs and environments; `told` hears of each."""
         found = []
         for name in sorted(self.settings.projects):
             found.append(self._project(self.settings.projects[name]))
             told(found[-1])
-        found.append(self._logs())
-        told(found[-1])
+        for collect in (self._logs, self._environments):
+            found.append(collect())
+            told(found[-1])
         if not self.dry:
             before = datetime.now(UTC) - timedelta(days=self.keep.logs)
             self.database.write(lambda connection: inbox.forget_events(connection, before))
@@ -81,7 +83,7 @@ class Collector:
             idle = self._idle(run for run in runs if run.run_id in kept)
             lost += 0 if self.dry else sum(_pack(path) for path in idle)
         return Collected(
-            project=project.name,
+            what=f"{project.name}: snapshots",
             packed=len(idle),
             kept=len(kept),
             removed=len(gone),
@@ -138,11 +140,23 @@ class Collector:
         before = _size(files)
         lost = self._remove(gone)
         return Collected(
-            project="",
+            what="logs of jobs:",
             kept=len(files) - len(gone),
             removed=len(gone),
             bytes_before=before,
             bytes_after=before - lost,
+        )
+
+    def _environments(self) -> Collected:
+        """Environments that no job used for long."""
+        limit = (datetime.now(UTC) - timedelta(days=self.keep.environments)).timestamp()
+        found = self.tracker.environments.forget_unused(limit, dry=self.dry)
+        return Collected(
+            what="environments:",
+            kept=found.kept,
+            removed=found.removed,
+            bytes_before=found.bytes_kept + found.bytes_removed,
+            bytes_after=found.bytes_kept,
         )
 
     def _remove(self, paths: Iterable[Path]) -> int:

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     "rules",
     multiple=True,
     metavar="NAME=NUMBER",
-    help="Instead of what [keep] says: baselines, weeks, changes, logs or pack.",
+    help="Instead of what [keep] says: baselines, weeks, changes, logs, pack or environments.",
 )
 @click.pass_obj
 def gc(chosen: Chosen, dry_run: bool, rules: tuple[str, ...]) -> None:
-    """Remove snapshots and logs that are not kept; the table [keep] says which are.
+    """Remove snapshots, logs and environments that are not kept; the table [keep] says which are.
 
     Figures stay in the database. `covtrack serve` does the same once a day.
     """
@@ -61,10 +61,9 @@ def describe(one: Collected, *, dry: bool) -> str:
     """A line on what was removed; what packing would spare is not known before."""
     from covtrack.grids import clean
 
-    what = f"{clean(one.project)}: snapshots" if one.project else "logs of jobs:"
     verb = "would go" if dry else "removed"
     return (
-        f"{what} {one.kept} kept, {one.removed} {verb}, {one.packed} "
+        f"{clean(one.what)} {one.kept} kept, {one.removed} {verb}, {one.packed} "
         f"{'would be ' if dry else ''}packed, "
         f"{one.bytes_before - one.bytes_after:,} of {one.bytes_before:,} bytes"
     )

@@ -21,7 +21,7 @@ class Keep(BaseModel):
     Of each branch the newest `baselines`, and before them the newest of each week for so many
     `weeks`; changes that are open, and all of the last `changes` days; logs of jobs and events
     that were acted on for `logs` days. Kept snapshots that nobody asked for in `pack` days are
-    packed.
+    packed. Environments that no job used for `environments` days go.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -31,6 +31,7 @@ class Keep(BaseModel):
     changes: Count = 30
     logs: Count = 30
     pack: Count = 2
+    environments: Count = 14
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,6 +37,7 @@ TEMPLATE = """\
 # changes = 30             # days; those of open changes are kept in any case
 # logs = 30                # days, of jobs' logs and of events
 # pack = 2                 # days without use, after which a kept snapshot is compressed
+# environments = 14        # days without a job, after which an environment is removed
 
 # The Jenkins whose agents measure. `covtrack jenkins install` makes its job.
 # [jenkins]

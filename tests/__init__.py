@@ -6,6 +6,6 @@ CI's machines are busy: how long an example takes says nothing there.
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
-    "covtrack", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    "covtrack", max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("covtrack")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from time import time
 
 import click
 import platformdirs
@@ -161,6 +162,23 @@ def verify(cache: EnvironmentCache, key: str | None, full: bool) -> None:
 def repair(cache: EnvironmentCache, key: str) -> None:
     """Verify KEY fully and rebuild it if anything is damaged; prints its path."""
     click.echo(cache.repair(key, listener=_tell).path)
+
+
+@venv_builder.command()
+@click.option(
+    "--days",
+    type=click.IntRange(min=0),
+    default=14,
+    show_default=True,
+    help="How long an environment may be unused.",
+)
+@click.option("--dry-run", is_flag=True, help="Only tell what would be removed.")
+@click.pass_obj
+def prune(cache: EnvironmentCache, days: int, dry_run: bool) -> None:
+    """Remove environments that nobody used for long; they are built again where needed."""
+    found = cache.forget_unused(time() - days * 86_400, dry=dry_run)
+    verb = "would go" if dry_run else "removed"
+    click.echo(f"{found.kept} kept, {found.removed} {verb}, {found.bytes_removed:,} bytes")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -106,19 +106,66 @@ class Generations:
         for folder in found[:-_KEPT_IN_QUARANTINE]:
             remove_folder(folder)
 
+    def last_used(self, key: str) -> float:
+        """When the key's generation was asked for or held last, else made: seconds since 1970."""
+        generation = (self.root / "envs" / key).resolve()
+        mark = self._mark(generation)
+        if not mark.exists() and generation.exists():
+            made = generation.stat().st_ctime
+            self.note_use(generation)
+            os.utime(mark, (made, made))
+        return mark.stat().st_mtime if mark.exists() else 0.0
+
+    def note_use(self, generation: Path) -> None:
+        """Note that the generation is asked for now."""
+        mark = self._mark(generation)
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+
+    def forget(self, key: str, *, before: float) -> bool:
+        """Remove the key's environment, unless it is built, held, or was used since `before`.
+
+        Killed on the way it leaves a draft, which the next sweep of any key removes.
+        """
+        generation = self.current(key)
+        if generation is None or self.last_used(key) >= before:
+            return False
+        draft = self.draft(key)
+        draft.parent.mkdir(exist_ok=True)
+        exclusive = fcntl.LOCK_EX | fcntl.LOCK_NB
+        try:
+            with (
+                FileLock(self.root / "locks" / key, timeout=0),
+                self._use(generation, exclusive),
+            ):
+                if self.current(key) != generation or self.last_used(key) >= before:
+                    return False
+                (self.root / "envs" / key).unlink()
+                if generation.is_dir():
+                    generation.rename(draft)
+        except (Timeout, BlockingIOError):
+            return False
+        remove_folder(draft)
+        return True
+
     @contextmanager
     def holding(self, generation: Path) -> Iterator[None]:
         """Keep the generation where it is while the block runs; many may hold one."""
         with self._use(generation, fcntl.LOCK_SH):
+            self.note_use(generation)
             yield
 
     @contextmanager
     def _use(self, generation: Path, mode: int) -> Iterator[None]:
-        locks = self.root / "locks"
-        locks.mkdir(parents=True, exist_ok=True)
-        handle = os.open(locks / f"{generation.name}.use", os.O_RDWR | os.O_CREAT, 0o666)
+        mark = self._mark(generation)
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(mark, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(handle, mode)
             yield
         finally:
             os.close(handle)
+
+    def _mark(self, generation: Path) -> Path:
+        """The file whose lock says that a generation is held, and whose time when it was."""
+        return self.root / "locks" / f"{generation.name}.use"

@@ -57,7 +57,7 @@ class GcCase(TrackingCase):
 
 class PackTest(GcCase):
     def test_packed_snapshot_comes_back_where_it_is_asked_for(self) -> None:
-        done, _ = self.collect(pack=0)
+        done, *_ = self.collect(pack=0)
         self.assertEqual((3, 0, 3), (done.kept, done.removed, done.packed))
         self.assertTrue(done.bytes_after * 2 < done.bytes_before)
         self.assertEqual({".gz"}, {path.suffix for path in self.folder.glob("*/*")})
@@ -67,7 +67,7 @@ class PackTest(GcCase):
         self.assertEqual((0, 3), (result.tests.run, result.tests.carried))
         suffixes = sorted(path.suffix for path in self.folder.glob("*/*"))
         self.assertEqual([".coverage", ".coverage", ".gz", ".gz"], suffixes)
-        done, _ = self.collect(baselines=1, weeks=0)
+        done, *_ = self.collect(baselines=1, weeks=0)
         self.assertEqual((1, 3, 1), (done.kept, done.removed, self.files()))
 
     def test_damaged_packed_snapshot_is_set_aside(self) -> None:
@@ -83,11 +83,11 @@ class PackTest(GcCase):
 class GcTest(GcCase):
     def test_only_what_is_not_kept_goes(self) -> None:
         before = sum(path.stat().st_blocks * 512 for path in self.folder.glob("*/*"))
-        told, _ = self.collect(dry=True, baselines=1, weeks=0)
+        told, *_ = self.collect(dry=True, baselines=1, weeks=0)
         self.assertEqual(
             (3, 1, 2, before), (self.files(), told.kept, told.removed, told.bytes_before)
         )
-        done, _ = self.collect(baselines=1, weeks=0)
+        done, *_ = self.collect(baselines=1, weeks=0)
         self.assertEqual(told, done)
         self.assertEqual([True, False, False], self.usable())
         left = sum(path.stat().st_blocks * 512 for path in self.folder.glob("*/*"))
@@ -121,7 +121,7 @@ class GcTest(GcCase):
         """The database knows first; what is left over goes the next time."""
         self.assertRaises(Killed, self.collect, Dying, baselines=1, weeks=0)
         self.assertEqual((3, [True, False, False]), (self.files(), self.usable()))
-        done, _ = self.collect(baselines=1, weeks=0)
+        done, *_ = self.collect(baselines=1, weeks=0)
         self.assertEqual((2, 1), (done.removed, self.files()))
         self.assertEqual(0, self.collect(baselines=1, weeks=0)[0].removed)
 
@@ -130,7 +130,7 @@ class GcTest(GcCase):
         self.clone.commit("Topic", {"NOTES": "1\n"})
         result = self.run_job()
         self.assertEqual(Kind.CHANGE, result.kind)
-        done, _ = self.collect(baselines=1, weeks=0, changes=9)
+        done, *_ = self.collect(baselines=1, weeks=0, changes=9)
         self.assertEqual((3, 1), (done.kept, done.removed))
         self.assertEqual(
             [True],
@@ -140,7 +140,7 @@ class GcTest(GcCase):
                 if r.commit == result.base
             ],
         )
-        gone, _ = self.collect(baselines=1, weeks=0, changes=0)
+        gone, *_ = self.collect(baselines=1, weeks=0, changes=0)
         self.assertEqual(1, gone.kept)
 
     def test_litter_goes_when_it_is_old(self) -> None:
@@ -153,7 +153,7 @@ class GcTest(GcCase):
         for name, at in (("1.log", OLD), ("2.log", time.time())):
             (logs / name).write_text("x")
             os.utime(logs / name, (at, at))
-        project, jobs = self.collect()
+        project, jobs, _ = self.collect()
         self.assertEqual((3, 2, 4), (project.kept, project.removed, self.files()))
         self.assertEqual((1, 1), (jobs.kept, jobs.removed))
 

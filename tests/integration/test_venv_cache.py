@@ -25,6 +25,7 @@ from venv_builder import (
     pick_interpreter,
     write_overlay,
 )
+from venv_builder.cache import Forgotten
 from venv_builder.errors import BuildError, UsageError
 from venv_builder.files import remove_folder
 from venv_builder.progress import Event, Noted
@@ -216,6 +217,37 @@ class ObtainTest(CacheCase):
         )
         told = self.run_python(environment, code, PYTHONPATH=f"{overlay.path}:{tree}")
         self.assertEqual("4.2 ['demo:A']", told)
+
+
+class ForgetTest(CacheCase):
+    def test_what_nobody_used_goes_and_is_built_again(self) -> None:
+        cache = EnvironmentCache(self.root)
+        self.copy_template()
+        environment = self.obtain()
+        later = time.time() + 60
+        self.assertEqual((1, 0), self.counts(cache.forget_unused(time.time() - 60)))
+        self.assertEqual((0, 1), self.counts(cache.forget_unused(later, dry=True)))
+        with cache.hold(environment):
+            self.assertEqual((1, 0), self.counts(cache.forget_unused(later)))
+        self.assertTrue(environment.python.exists())
+        forgotten = cache.forget_unused(later)
+        self.assertEqual((0, 1), self.counts(forgotten))
+        self.assertGreater(forgotten.bytes_removed, 0)
+        self.assertEqual([], [*(self.root / "generations").iterdir()])
+        self.assertTrue(self.obtain().built)
+
+    def test_an_environment_that_was_never_marked_is_as_old_as_it_is(self) -> None:
+        self.copy_template()
+        environment = self.obtain()
+        for mark in (self.root / "locks").glob("*.use"):
+            mark.unlink()
+        made = environment.path.parent.stat().st_ctime
+        cache = EnvironmentCache(self.root)
+        self.assertEqual((1, 0), self.counts(cache.forget_unused(made)))
+        self.assertEqual((0, 1), self.counts(cache.forget_unused(made + 1, dry=True)))
+
+    def counts(self, forgotten: Forgotten) -> tuple[int, int]:
+        return forgotten.kept, forgotten.removed
 
 
 class PoisonTest(CacheCase):

@@ -408,7 +408,7 @@ def first_lines(outline: Outline, lines: Iterable[int]) -> set[int]:
 class MeaningTest(TestCase):
     """Both versions are run: who came to no span of the change does the same, line by line."""
 
-    @settings(max_examples=60)
+    @settings(max_examples=40)
     @given(versions())
     def test_who_came_to_no_span_does_the_same(self, texts: tuple[str, str]) -> None:
         old, new = texts

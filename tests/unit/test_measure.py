@@ -22,7 +22,7 @@ from jobs.results import FileMeasure
 from jobs.statements import Parsed, read_parsed
 from tests.scratch_python import run_python
 
-EXAMPLES = 60
+EXAMPLES = 30
 parse_file = runpy.run_path(str(MEASURED / "parse.py"))["parse_file"]
 
 SAMPLES = {

@@ -505,7 +505,7 @@ def put_in(source: str, put: Put) -> str:
 
 
 class PutInTest(TestCase):
-    @settings(max_examples=20)
+    @settings(max_examples=12)
     @given(sources_with_lines_put_in())
     def test_blank_and_comment_lines_change_no_hash_and_shift_anchors(
         self, case: tuple[str, Put]

@@ -275,7 +275,7 @@ class MessageTest(TestCase):
         self.assertIn("not the change's doing", review.message)
         self.assertEqual(({}, {}), (review.votes, review.comments))
 
-    @settings(max_examples=25)
+    @settings(max_examples=10)
     @given(st.lists(st.text(max_size=300), max_size=30), st.sampled_from([1, 3, 300]))
     def test_any_names_keep_gerrits_limits(self, names: list[str], ranges: int) -> None:
         parts = tuple(part(2 * n + 1, test="t" * 5000) for n in range(ranges))
