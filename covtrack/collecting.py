@@ -16,7 +16,7 @@ from covtrack.cutting import find_unkept
 from covtrack.packing import pack, packed_name
 from covtrack.retention import Keep, Needed, choose_kept
 from covtrack.settings import Settings, TrackedProject
-from covtrack.store import building, inbox, queueing
+from covtrack.store import building, inbox, queueing, writing
 from covtrack.store.database import Database
 from covtrack.store.queued import ALIVE, Job, JobKind
 from covtrack.store.values import StoredRun
@@ -62,9 +62,14 @@ class Collector:
             found.append(collect())
             told(found[-1])
         if not self.dry:
-            before = datetime.now(UTC) - timedelta(days=self.keep.logs)
-            self.database.write(lambda connection: inbox.forget_events(connection, before))
+            self._forget_rows()
         return tuple(found)
+
+    def _forget_rows(self) -> None:
+        now = datetime.now(UTC)
+        events, outcomes = (now - timedelta(days=n) for n in (self.keep.logs, self.keep.outcomes))
+        self.database.write(lambda connection: inbox.forget_events(connection, events))
+        self.database.write(lambda connection: writing.forget_outcomes(connection, outcomes))
 
     def _project(self, project: TrackedProject) -> Collected:
         folder = self.tracker.folder(project.name) / "snapshots"

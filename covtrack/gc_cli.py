@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     "rules",
     multiple=True,
     metavar="NAME=NUMBER",
-    help="Instead of what [keep] says: baselines, weeks, changes, logs, pack or environments.",
+    help="Instead of what the table [keep] says, such as baselines=10 or outcomes=30.",
 )
 @click.pass_obj
 def gc(chosen: Chosen, dry_run: bool, rules: tuple[str, ...]) -> None:

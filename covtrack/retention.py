@@ -21,7 +21,8 @@ class Keep(BaseModel):
     Of each branch the newest `baselines`, and before them the newest of each week for so many
     `weeks`; changes that are open, and all of the last `changes` days; logs of jobs and events
     that were acted on for `logs` days. Kept snapshots that nobody asked for in `pack` days are
-    packed. Environments that no job used for `environments` days go.
+    packed. Environments that no job used for `environments` days go. Which tests passed in a run
+    is known for `outcomes` days.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -32,6 +33,7 @@ class Keep(BaseModel):
     logs: Count = 30
     pack: Count = 2
     environments: Count = 14
+    outcomes: Count = 90
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,6 +38,7 @@ TEMPLATE = """\
 # logs = 30                # days, of jobs' logs and of events
 # pack = 2                 # days without use, after which a kept snapshot is compressed
 # environments = 14        # days without a job, after which an environment is removed
+# outcomes = 90            # days, of which tests passed; counts and failures stay
 
 # The Jenkins whose agents measure. `covtrack jenkins install` makes its job.
 # [jenkins]

@@ -10,12 +10,12 @@ from datetime import datetime
 from fractions import Fraction
 from typing import Any
 
-from sqlalchemy import Connection, Table, insert, select, update
+from sqlalchemy import Connection, Table, delete, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from covtrack.store.schema import evidence, faults, files, measurements, outcomes, projects, runs
 from covtrack.store.values import Scope
-from jobs.results import Counts, JobResult
+from jobs.results import Counts, JobResult, Status
 from venv_builder.errors import UsageError
 
 Row = dict[str, Any]
@@ -58,6 +58,17 @@ def put_run(
 def set_aside(connection: Connection, run_id: int) -> None:
     """Mark the run's snapshot as not usable."""
     connection.execute(update(runs).where(runs.c.id == run_id).values(usable=False))
+
+
+def forget_outcomes(connection: Connection, before: datetime) -> int:
+    """Remove what passed or was skipped of runs measured before that moment; how many tests.
+
+    The runs' counts of tests stay, and the tests that failed.
+    """
+    old = select(runs.c.id).where(runs.c.measured_at < before)
+    fine = outcomes.c.status.in_([Status.PASSED.value, Status.SKIPPED.value])
+    statement = delete(outcomes).where(outcomes.c.run_id.in_(old), fine)
+    return connection.execute(statement).rowcount
 
 
 def run_row(result: JobResult) -> Row:

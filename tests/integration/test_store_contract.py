@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
 from time import monotonic, sleep, time
@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import StatementError
 
+from covtrack.store import writing
 from covtrack.store.database import Database
 from covtrack.store.engine import TO_WRITE, make_upgrade_engine, read_url
 from covtrack.store.schema import HEAD, VERSION_TABLE, metadata
@@ -212,6 +213,20 @@ class Contract:
         self.assertEqual([], ids(database.latest_baselines()))
         self.assertFalse(database.find_run("demo", "1" * 40).usable)
         self.assertEqual(second, database.latest_run("demo").run_id)
+
+    def test_old_outcomes_go_but_failures_and_counts_stay(self: Any) -> None:
+        database = self.open()
+        run_id = save(database, RESULT)
+        (run,) = database.runs_of("demo")
+
+        def forget(before: datetime) -> int:
+            found: int = database.write(lambda c: writing.forget_outcomes(c, before))
+            return found
+
+        self.assertEqual(0, forget(run.measured_at))
+        self.assertEqual(1, forget(run.measured_at + timedelta(seconds=1)))
+        self.assertEqual(["t.Two"], [one.test for one in database.outcomes_of(run_id)])
+        self.assertEqual([run], list(database.runs_of("demo")))
 
     def test_a_change_never_touches_a_baseline(self: Any) -> None:
         database = self.open()
