@@ -10,11 +10,13 @@ import csv
 import hashlib
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from email.parser import HeaderParser
 from enum import StrEnum
 from pathlib import Path
+from typing import NamedTuple
 
 _SHOWN = 5
 
@@ -28,8 +30,7 @@ class DamageKind(StrEnum):
     UNOWNED = "added by something else than an installer"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(NamedTuple):
     """A file: bytes, sha256 as hex ("" if unknown; "-> target" of a link), owning package."""
 
     size: int
@@ -86,15 +87,13 @@ def compare_files(
     for path in actual.keys() - expected.keys():
         if not _is_bytecode(path):
             hurt.setdefault(("", DamageKind.UNOWNED), []).append(path)
-    totals: dict[str, int] = {}
-    for entry in expected.values():
-        totals[entry.owner] = totals.get(entry.owner, 0) + 1
+    totals = Counter(entry.owner for entry in expected.values()) if hurt else Counter[str]()
     return tuple(
         Damage(
             distribution=owner or "the environment itself",
             kind=kind,
             count=len(paths),
-            total=totals.get(owner, 0),
+            total=totals[owner],
             paths=tuple(sorted(paths)[:_SHOWN]),
         )
         for (owner, kind), paths in sorted(hurt.items())
@@ -126,7 +125,7 @@ def own_files(records: Iterable[Record], actual: Mapping[str, Entry]) -> dict[st
 
 def scan_files(root: Path, *, full: bool) -> dict[str, Entry]:
     """Every file and symbolic link below `root` by relative path; hashed only when `full`."""
-    return dict(_scan(str(root), "", full))
+    return dict(_scan(str(root), full))
 
 
 def read_records(root: Path) -> tuple[Record, ...]:
@@ -168,20 +167,23 @@ def _owner(path: str, owners: Mapping[str, str]) -> str:
     return owners.get(f"{folder}{name.partition('.')[0]}.py", "")
 
 
-def _scan(root: str, below: str, full: bool) -> Iterator[tuple[str, Entry]]:
-    try:
-        found = sorted(os.scandir(os.path.join(root, below)), key=lambda one: one.name)  # noqa: PTH118
-    except OSError:
-        return
-    for item in found:
-        path = f"{below}{item.name}"
-        if item.is_dir(follow_symlinks=False):
-            yield from _scan(root, f"{path}/", full)
-            continue
+def _scan(root: str, full: bool) -> Iterator[tuple[str, Entry]]:
+    folders = [""]
+    while folders:
+        below = folders.pop()
         try:
-            yield path, _read_entry(item, full)
+            found = list(os.scandir(os.path.join(root, below)))  # noqa: PTH118
         except OSError:
-            continue  # gone or unreadable since it was listed: reads as missing
+            continue
+        for item in found:
+            path = f"{below}{item.name}"
+            if item.is_dir(follow_symlinks=False):
+                folders.append(f"{path}/")
+                continue
+            try:
+                yield path, _read_entry(item, full)
+            except OSError:
+                continue  # gone or unreadable since it was listed: reads as missing
 
 
 def _read_entry(item: os.DirEntry[str], full: bool) -> Entry:

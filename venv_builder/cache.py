@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -212,6 +212,9 @@ class EnvironmentCache:
         generation = environment.path.parent
         while True:
             with self.generations.holding(generation):
+                if generation == environment.path.parent and generation.is_dir():
+                    yield replace(environment, built=False, notes=())  # it was read to be given
+                    return
                 manifest = read_manifest(generation)
                 if manifest is not None:
                     yield _environment(generation, manifest, projects=environment.projects)

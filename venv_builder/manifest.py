@@ -79,7 +79,7 @@ def load_manifest(text: str) -> Manifest:
         distributions=told["distributions"],
         lock=told["lock"],
         files={
-            path: Entry(size=size, digest=digest, owner=owner)
+            path: Entry(size, digest, owner)
             for path, (size, digest, owner) in told["files"].items()
         },
     )
