@@ -200,9 +200,7 @@ class Tracker:
             exact=target.select is not Select.CHANGED,
             changes=target.kind is Kind.CHANGE,
         )
-        is_change = target.kind is Kind.CHANGE and target.base_from == target.commit.sha
-        own = target.commit.sha if is_change else None
-        runs = {run.commit: run for run in found if run.commit != own}
+        runs = {run.commit: run for run in found if _is_ground(run, target)}
         while True:
             nearest = mirror.nearest(target.base_from, tuple(runs))
             if nearest is None:
@@ -225,6 +223,8 @@ class Tracker:
         )
         known = nearest.commit if nearest else None
         if run is None or run.commit == known or not mirror.has(run.commit):
+            return None
+        if not _answers(run, target):
             return None
         base = self._open_base(project.name, run)
         if base is None:
@@ -328,6 +328,19 @@ class Tracker:
         new = file.with_suffix(".new")
         new.write_text(json.dumps(asdict(need)))
         new.replace(file)
+
+
+def _is_ground(run: StoredRun, target: Target) -> bool:
+    """Whether a run may be built on: one of the commit itself only where it answers the order."""
+    if run.commit != target.commit.sha:
+        return True
+    is_change = target.kind is Kind.CHANGE and target.base_from == target.commit.sha
+    return not is_change and _answers(run, target)
+
+
+def _answers(run: StoredRun, target: Target) -> bool:
+    """Whether a run of the same tree answers the order: all affected tests, not those spared."""
+    return target.select is not Select.AFFECTED_ALL or not run.tests.spared
 
 
 def _read_need(file: Path) -> Need | None:
