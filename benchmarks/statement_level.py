@@ -30,7 +30,7 @@ from jobs.uses import BaseUses
 from venv_builder.progress import Event, Noted
 
 RESULTS = Path(__file__).parent / "results"
-ROWS: list[dict[str, Any]] = []
+ROWS: dict[frozenset[tuple[str, str]], dict[str, Any]] = {}  # by the new tree's blobs
 _reached = Question.reached
 
 
@@ -69,12 +69,10 @@ def ask_twice(question: Question, wanted: Set[str] | None = None) -> Reached:
     question.uses, uses.asked = uses, asked
     found = _reached(question)
     by_statement = _tests(question, found.contexts)
-    ROWS.append(
-        {
-            "by_statement": _told(question, by_statement),
-            "by_function": _told(question, by_function),
-        }
-    )
+    ROWS[frozenset(question.ground.blobs.items())] = {
+        "by_statement": _told(question, by_statement),
+        "by_function": _told(question, by_function),
+    }
     return found
 
 
@@ -112,16 +110,18 @@ def main(config: Path, project: str, last: int, rev: str | None, verify: int | N
         tracker = Tracker(settings, database, _say)
         replay = Replayer(tracker, settings.project(project), walk).run(_say_commit)
     sums = {
-        way: {what: sum(row[way][what] for row in ROWS) for what in ("tests", "seconds")}
+        way: {what: sum(row[way][what] for row in ROWS.values()) for what in ("tests", "seconds")}
         for way in ("by_statement", "by_function")
     }
-    fewer = sum(row["by_statement"]["tests"] < row["by_function"]["tests"] for row in ROWS)
+    fewer = sum(
+        row["by_statement"]["tests"] < row["by_function"]["tests"] for row in ROWS.values()
+    )
     told = {
         "project": project,
-        "questions": len(ROWS),
+        "merges": len(ROWS),
         "fewer_tests": fewer,
         **sums,
-        "rows": ROWS,
+        "rows": [*ROWS.values()],
         "replay": replay.model_dump(mode="json")["summary"],
     }
     target = RESULTS / f"statement_level_{project}.json"
