@@ -1,6 +1,6 @@
 """Bundles stored and a branch advanced by several processes at once, on one database.
 
-SQLite and a real PostgreSQL server alike; real bundles, runs and snapshots.
+A real PostgreSQL server, real bundles, runs and snapshots.
 """
 
 from __future__ import annotations
@@ -48,10 +48,13 @@ with Database.open(settings.database_url) as database:
 """
 
 
-class RacesContract:
-    """The tests; subclasses say where the database is."""
+class RacesTest(TrackerCase):
+    """On a PostgreSQL server of our own: SQLite lets one writer in at a time."""
 
-    def start(self: Any, settings: Settings, *words: object) -> tuple[ProcessGroup, Path]:
+    def fresh_url(self) -> str:
+        return postgresql().fresh_url()
+
+    def start(self, settings: Settings, *words: object) -> tuple[ProcessGroup, Path]:
         out = self.folder / f"{len(list(self.folder.glob('*.out')))}.out"
         go = self.folder / "go"
         argv = [sys.executable, "-c", CHILD, settings.model_dump_json(), go, *words]
@@ -65,7 +68,7 @@ class RacesContract:
         self.addCleanup(child.kill)
         return child, out
 
-    def finish(self: Any, children: list[tuple[ProcessGroup, Path]]) -> list[list[str]]:
+    def finish(self, children: list[tuple[ProcessGroup, Path]]) -> list[list[str]]:
         """Let all begin at once; what each prints, a line each."""
         self.wait_until(lambda: all(out.read_text() for _, out in children), children)
         (self.folder / "go").touch()
@@ -74,14 +77,14 @@ class RacesContract:
         self.assertEqual({0}, {child.poll() for child, _ in children}, errors)
         return [out.read_text().splitlines()[1:] for _, out in children]
 
-    def wait_until(self: Any, done: Any, children: list[tuple[ProcessGroup, Path]]) -> None:
+    def wait_until(self, done: Any, children: list[tuple[ProcessGroup, Path]]) -> None:
         deadline = monotonic() + 120
         while not done() and monotonic() < deadline:
             if any(child.poll() for child, _ in children):
                 break
             sleep(0.01)
 
-    def bundle(self: Any, sha: str, change: int = 7) -> tuple[str, Path, Path]:
+    def bundle(self, sha: str, change: int = 7) -> tuple[str, Path, Path]:
         """A change's run id and two bundles of it, as from a build that was started twice."""
         build = self.order(sha, change=change)
         order = self.folder / f"{build.run_id}.json"
@@ -93,13 +96,13 @@ class RacesContract:
             (self.out / NAME).rename(paths[-1])
         return build.run_id, paths[0], paths[1]
 
-    def assert_snapshots_are_those_stored(self: Any, *states: Path) -> None:
+    def assert_snapshots_are_those_stored(self, *states: Path) -> None:
         for run in self.database.runs_of(self.name):
             self.assertTrue(run.usable)
             found = [state / run.snapshot for state in states if (state / run.snapshot).is_file()]
             self.assertEqual([run.sha256], [file_digest(path) for path in found], run.snapshot)
 
-    def test_stores_and_advances_at_once(self: Any) -> None:
+    def test_stores_and_advances_at_once(self) -> None:
         first, again, other = self.bundle(self.change())
         self.clone.repo.git.checkout("-q", "-B", "side", "master")
         self.clone.replace("sample/shapes.py", "return 1", "return 2")
@@ -139,10 +142,6 @@ class RacesContract:
         self.assertEqual(4 + 1 + 2 + 1, len(stored))
         self.assert_snapshots_are_those_stored(self.tracked.state, away.state)
 
-
-class SQLiteRacesTest(RacesContract, TrackerCase):
-    """The contract on an SQLite file."""
-
     def test_another_bundle_of_a_stored_run_leaves_it_as_it_is(self) -> None:
         run_id, once, again = self.bundle(self.change())
         self.assertNotEqual(file_digest(once), file_digest(again))
@@ -150,10 +149,3 @@ class SQLiteRacesTest(RacesContract, TrackerCase):
         first = store_bundle(self.tracker, stale, once)
         self.assertEqual(first, store_bundle(self.tracker, stale, again))
         self.assert_snapshots_are_those_stored(self.tracked.state)
-
-
-class PostgreSQLRacesTest(RacesContract, TrackerCase):
-    """The contract on a PostgreSQL server of our own."""
-
-    def fresh_url(self) -> str:
-        return postgresql().fresh_url()

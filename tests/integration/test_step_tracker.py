@@ -259,7 +259,7 @@ class IngestTest(TrackerCase):
     def test_killed_at_every_statement_the_database_is_whole_and_it_goes_on(self) -> None:
         run_id, path = self.bundle()
         words = [self.tracked.model_dump_json(), run_id, str(path)]
-        for moment in range(1, 200, 9):
+        for moment in range(1, 200, 17):
             done = run_command(
                 [sys.executable, "-c", CHILD, *words, str(moment)],
                 cwd=ROOT,
