@@ -96,8 +96,15 @@ def queue_samples(
     database: Database, project: TrackedProject, job: Job, results: Sequence[JobResult]
 ) -> int:
     """Queue full runs of those results that are sampled for the ledger; how many are new."""
+    drawn = _drawn(project, results)
+    if not drawn:  # most jobs: they write nothing
+        return 0
     now = datetime.now(UTC)
-    return database.write(lambda c: put_samples(c, project, job, results, now))
+    return database.write(lambda c: put_samples(c, project, job, drawn, now))
+
+
+def _drawn(project: TrackedProject, results: Sequence[JobResult]) -> list[JobResult]:
+    return [one for one in results if one.complete and is_sampled(one.commit, project.ledger)]
 
 
 def put_samples(
@@ -108,7 +115,6 @@ def put_samples(
     now: datetime,
 ) -> int:
     """`queue_samples`, inside the caller's transaction."""
-    sampled = [one for one in results if one.complete and is_sampled(one.commit, project.ledger)]
     new = [
         NewJob(
             server=job.server,
@@ -119,7 +125,7 @@ def put_samples(
             commit=result.commit,
             ref=job.ref if job.kind in OF_CHANGE else "",
         )
-        for result in sampled
+        for result in _drawn(project, results)
     ]
     ids = [queueing.put_job(connection, one, now) for one in new]
     return sum(job_id is not None for job_id in ids)
