@@ -7,7 +7,7 @@ from pathlib import Path
 
 from covtrack.tracking import Tracker
 from jobs.job import run_job
-from jobs.project import ProjectSettings, Recorder
+from jobs.project import ProjectSettings
 from jobs.repository import Commit
 from jobs.request import Request
 from jobs.results import JobResult, Kind, Select
@@ -26,11 +26,8 @@ def run_in_full(
     The caller holds the project's lock; `folder` is its scratch. Raises a CovtrackError if nothing
     could be measured.
     """
-    changes: dict[str, object] = {"recorder": Recorder.PLAIN}
-    if workers:
-        changes["workers"] = workers
     request = Request(
-        settings=project.model_copy(update=changes),
+        settings=project.in_full(workers),
         mirror=tracker.mirror(project.name),
         commit=commit,
         branch=branch,

@@ -133,3 +133,10 @@ class ProjectSettings(BaseModel):
     def share(self) -> Fraction:
         """The target as a share in 0..1."""
         return self.target / 100
+
+    def in_full(self, workers: int | None = None) -> ProjectSettings:
+        """The settings of a full run to compare with; `workers` None are the project's."""
+        changes: dict[str, object] = {"recorder": Recorder.PLAIN}
+        if workers:
+            changes["workers"] = workers
+        return self.model_copy(update=changes)

@@ -18,7 +18,6 @@ from jobs.holding import Held
 from jobs.job import run_job
 from jobs.junit import junit_xml
 from jobs.order import Against, OrderedCommit, StepOrder
-from jobs.project import Recorder
 from jobs.repository import Mirror
 from jobs.request import Base, Request
 from jobs.results import Before, JobResult, Kind
@@ -149,11 +148,8 @@ def _verify(
     """A full run of the one commit, and where the stored result differs two more."""
 
     def full(workers: int | None, name: str = "again") -> JobResult:
-        changes: dict[str, object] = {"recorder": Recorder.PLAIN}
-        if workers:
-            changes["workers"] = workers
         request = _request(agent, mirror, order, order.commits[0], None)
-        request = replace(request, settings=order.settings.model_copy(update=changes))
+        request = replace(request, settings=order.settings.in_full(workers))
         return run_job(request, folder / f"{name}.coverage", listener).result
 
     first = full(None, "0")
