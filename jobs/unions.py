@@ -70,7 +70,7 @@ class Unions:
         """Look for what is lost in the rows that are there, and write the table."""
         for file, lost in self._lost.items():
             found = self._find(file, lost) if lost else 0
-            self._bits[file] = self._bits[file] & ~lost | found
+            self._bits[file] = self._bits.get(file, 0) & ~lost | found
         self._db.execute(TABLE)
         self._db.execute("DELETE FROM covtrack_union")
         self._db.executemany(

@@ -61,6 +61,9 @@ class FakeItem:
         return answer
 
 
+NO_NODE_SECONDS = 0.05  # a server tells of a build before it says on which node
+
+
 @dataclass
 class FakeBuild:
     """A build and the process of its shell step; `died` says that its agent did."""
@@ -84,7 +87,7 @@ class FakeBuild:
             "building": self.result is None,
             "result": self.result,
             "url": f"{url}/{path_of(self.job)}/{self.number}/",
-            "builtOn": self.agent,
+            "builtOn": self.agent if time() - self.began > NO_NODE_SECONDS else None,
             "timestamp": int(self.began * 1000),
             "artifacts": [{"relativePath": one, "fileName": one} for one in self.artifacts],
             "actions": shown_parameters(self.parameters),

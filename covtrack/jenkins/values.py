@@ -28,6 +28,10 @@ def _parameters(actions: object) -> dict[str, str]:
     return found
 
 
+def _word(value: object) -> object:
+    return "" if value is None else value
+
+
 def _moment(value: object) -> object:
     return datetime.fromtimestamp(value / 1000, UTC) if isinstance(value, int | float) else value
 
@@ -65,13 +69,16 @@ class Artifact(_Told):
 
 
 class BuildInfo(_Told):
-    """A build that has begun. Its result may be told while it still archives its artifacts."""
+    """A build that has begun. Its result may be told while it still archives its artifacts.
+
+    In its first moments it has no node yet: null, told as "".
+    """
 
     number: int
     building: bool
     result: str | None = None
     url: str = ""
-    node: str = Field(default="", alias="builtOn")
+    node: Annotated[str, BeforeValidator(_word)] = Field(default="", alias="builtOn")
     began: Annotated[datetime, BeforeValidator(_moment)] = Field(alias="timestamp")
     artifacts: tuple[Artifact, ...] = ()
     parameters: Parameters = Field(default_factory=dict, alias="actions")

@@ -72,8 +72,11 @@ class Contract:
 
             def ask() -> BuildInfo | None:
                 build = by_run(self.client.builds(self.job)).get(run_id)
-                begun = build and "+ " in self.client.console(self.job, build.number)
-                return build if build and build.building and begun else None
+                if build is None:
+                    return None
+                console = self.client.console(self.job, build.number)
+                self.assertTrue(build.building, f"{build} ended: {console}")
+                return build if "+ " in console else None
 
             return self.wait(ask)
 

@@ -69,6 +69,11 @@ class DecideTest(TestCase):
         # A result is told before the artifacts are there.
         self.assertIs(Act.WAIT, told(build(), info(True, "SUCCESS")).act)
 
+    def test_a_build_that_has_no_node_yet(self) -> None:
+        words = {"number": 7, "building": True, "builtOn": None, "timestamp": 0}
+        move = told(build(), BuildInfo.model_validate(words))
+        self.assertEqual("build 7 on Jenkins", move.progress)
+
     def test_what_ended_is_collected_whatever_its_result(self) -> None:
         for result in ("SUCCESS", "FAILURE", "ABORTED", None):
             move = told(build(), info(False, result))

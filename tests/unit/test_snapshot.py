@@ -267,6 +267,14 @@ ROWS = st.dictionaries(
 )
 
 
+class UnionTest(SnapshotCase):
+    def test_a_row_without_lines_is_dropped(self) -> None:
+        base = self.write([self.data_file({"t1": {"a.py": [1]}, "t2": {"b.py": []}})])
+        plan = MergePlan(dropped=frozenset({"t2"}), moves={})
+        snapshot = self.write(base=base, plan=plan)
+        self.assertEqual({("t1", "a.py"): {1}}, self.rows(snapshot))
+
+
 class ModelTest(SnapshotCase):
     @settings(max_examples=15)
     @given(
