@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -213,11 +213,16 @@ class EnvironmentCache:
         while True:
             with self.generations.holding(generation):
                 if generation == environment.path.parent and generation.is_dir():
-                    yield replace(environment, built=False, notes=())  # it was read to be given
+                    yield environment
                     return
                 manifest = read_manifest(generation)
                 if manifest is not None:
-                    yield _environment(generation, manifest, projects=environment.projects)
+                    yield _environment(
+                        generation,
+                        manifest,
+                        projects=environment.projects,
+                        notes=environment.notes,
+                    )
                     return
             newer = self.generations.current(environment.key)
             if newer is None or newer == generation:

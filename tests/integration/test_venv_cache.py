@@ -284,6 +284,8 @@ class SharingTest(CacheCase):
         first = self.obtain(ONE, rival, friend)
         self.assertEqual(("friend", "one"), first.projects)
         self.assertIn("rival", first.notes[0])
+        with self.cache.hold(first) as held:
+            self.assertEqual(first.notes, held.notes)
         asked = len(list((self.root / "resolutions").glob("*.json")))
         self.assertEqual(first.path, self.obtain(ONE, friend, rival).path)
         self.assertEqual(asked, len(list((self.root / "resolutions").glob("*.json"))))
