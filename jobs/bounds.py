@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from jobs.comparison import Alignment, FileDifference, Span, pair_functions
+from jobs.comparison import Alignment, FileDifference, pair_functions
 from jobs.outline import Outline, Scope
 from jobs.sufficient import Doubt
 
@@ -15,8 +15,8 @@ class Bounds:
     """What may be spared of the affected tests.
 
     `forced` run in any case; `ways` numbers, by test, the sets of lines that the others ran of
-    what changed or reads it; `doubts` are the functions that changed. `between` maps contexts of
-    what runs between tests, which the change reaches, to the tests around.
+    what changed or reads it; `doubts` are the functions that changed or are new. `between` maps
+    contexts of what runs between tests, which the change reaches, to the tests around.
     """
 
     forced: frozenset[str]
@@ -42,36 +42,24 @@ def find_doubts(
     before: Outline | None,
     after: Outline | None,
     alignment: Alignment,
-    running: Callable[[str, Collection[Span]], set[str]],
 ) -> Iterator[Doubt]:
     """The functions of a measured file's new version in which other lines may run now.
 
-    In a changed function those from the first that is new or moved by meaning, for whoever came
-    to the change; in a new one all, for anybody, once it is entered.
+    In a changed function those from the first that is new or moved by meaning, in a new one all.
     """
     if difference.new is None or after is None:
         return
     kept = set(alignment.lines.values())
-    changed = {function.scope.name: function for function in difference.functions}
+    changed = {function.scope.name for function in difference.functions}
     pairs = pair_functions(before, after) if before else {}
     names = {now.name: old for old, now in pairs.items()}
     for function in after.functions:
         old = names.get(function.name)
         if old is None:
-            yield Doubt(
-                path=difference.new,
-                first=function.body,
-                last=function.last,
-                tests=None,
-                entered=function.body,
-            )
-        elif old in changed and difference.old is not None:
-            yield Doubt(
-                path=difference.new,
-                first=_first_changed(function, kept),
-                last=function.last,
-                tests=frozenset(running(difference.old, changed[old].spans)),
-            )
+            yield Doubt(path=difference.new, first=function.body, last=function.last)
+        elif old in changed:
+            first = _first_changed(function, kept)
+            yield Doubt(path=difference.new, first=first, last=function.last)
 
 
 def _first_changed(function: Scope, kept: set[int]) -> int:

@@ -228,7 +228,7 @@ class Proof:
         more = choose_more(
             spared,
             proven,
-            doubtful=[doubt for doubt in self.bounds.doubts if self._is_open(doubt, proven)],
+            doubtful=any(self._is_open(doubt, proven) for doubt in self.bounds.doubts),
             groups=set(self._surprised()),
             exhaust=self.rounds > 1 and not self.is_cut,
         )
@@ -316,7 +316,7 @@ class Proof:
         parsed = self.execution.parsed.files.get(doubt.path)
         bits = proven.get(doubt.path, 0)
         lines = self.reader.lines(doubt.path, bits)
-        if parsed is None or (doubt.entered is not None and doubt.entered not in lines):
+        if parsed is None:
             return False
         inside = range(doubt.first, doubt.last + 1)
         if any(line in inside for line in parsed.statements - covered_statements(parsed, lines)):

@@ -10,7 +10,7 @@ from pathlib import Path
 from jobs.affected import Reached, find_reached
 from jobs.bounds import Bounds, find_doubts, number_ways
 from jobs.classes import Tree
-from jobs.comparison import FileDifference, Span, align, compare
+from jobs.comparison import FileDifference, align, compare
 from jobs.dependencies import Dependencies
 from jobs.diff import TreeDiff
 from jobs.distributions import import_names
@@ -141,12 +141,7 @@ class Question:
         for difference in self.differences:
             old = before.outline(difference.old) if difference.old else None
             new = after.outline(difference.new) if difference.new else None
-            yield from find_doubts(difference, old, new, align(old, new), self._tests_running)
-
-    def _tests_running(self, path: str, spans: Collection[Span]) -> set[str]:
-        """Tests that ran any line of the spans, themselves or in a fixture around them."""
-        contexts = self.uses.running(path, spans)
-        return {test for context in contexts for test in tests_around(context, self.modules)}
+            yield from find_doubts(difference, old, new, align(old, new))
 
 
 def _one_of_each_class(tests: Iterable[str], known: Mapping[str, TestRecord]) -> Collection[str]:

@@ -34,17 +34,14 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Doubt:
-    """Statements of a function that changed or is new, and the tests that may come to them.
+    """Statements of a function that changed or is new: any test that the change reaches may come.
 
-    `first`..`last` are lines of the new file. `tests` None stands for all candidates; they count
-    only once the function's line `entered` ran, if that is set.
+    `first`..`last` are lines of the new file.
     """
 
     path: str
     first: int
     last: int
-    tests: frozenset[str] | None
-    entered: int | None = None
 
 
 def unite(rows: Iterable[Bits]) -> dict[str, int]:
@@ -175,27 +172,22 @@ def choose_more(
     spared: Mapping[str, Candidate],
     proven: Bits,
     *,
-    doubtful: Collection[Doubt],
+    doubtful: bool,
     groups: Collection[int | None],
     exhaust: bool,
 ) -> frozenset[str]:
     """The tests of the next round; none if what did not run may stay so.
 
     `spared` are the candidates that did not run, `proven` all that ran now or is safe;
-    `doubtful` are the doubts with statements that did not run, `groups` those of tests that
-    took another way than before. With `exhaust`, every test that could prove a line runs, not
-    just enough of them.
+    `doubtful` says that statements of what changed did not run: all that the change reaches run
+    then. `groups` are those of tests that took another way than before. With `exhaust`, every
+    test that could prove a line runs, not just enough of them.
     """
     at_risk = subtract(unite(candidate.ran for candidate in spared.values()), proven)
     if exhaust:
         chosen = {c.test for c in spared.values() if _gain(at_risk, c.ran)}
     else:
         chosen = {c.test for c in cheapest_cover(at_risk, spared.values())}
-    for doubt in doubtful:
-        chosen |= {
-            c.test
-            for c in spared.values()
-            if c.group is not None and (doubt.tests is None or c.test in doubt.tests)
-        }
-    chosen |= {c.test for c in spared.values() if c.group is not None and c.group in groups}
+    reached = (candidate for candidate in spared.values() if candidate.group is not None)
+    chosen |= {candidate.test for candidate in reached if doubtful or candidate.group in groups}
     return frozenset(chosen)

@@ -77,22 +77,14 @@ class Unfinished:
         }
 
     def _doubtful(self, measurement: Measurement) -> dict[str, set[int]]:
-        """Statements of functions that changed or are new, to which such tests may come."""
+        """Statements of functions that changed or are new, if tests wait that may come to them."""
         files = {file.path: file for file in measurement.files}
         found: dict[str, set[int]] = {}
-        for doubt in self.doubts:
+        for doubt in self.doubts if self.pending & self.affected else ():
             file = files.get(doubt.path)
-            if file is not None and self._may_come(doubt, file):
+            if file is not None:
                 found.setdefault(doubt.path, set()).update(_inside(doubt, file))
         return found
-
-    def _may_come(self, doubt: Doubt, file: FileMeasure) -> bool:
-        waiting = self.pending & self.affected
-        if doubt.tests is not None and not waiting & doubt.tests:
-            return False
-        # Where each way was taken, what nobody entered is not come to by others of these ways.
-        entered = doubt.entered is None or doubt.entered not in file.missing
-        return bool(waiting) and (entered or self.ways_left > 0)
 
 
 def _inside(doubt: Doubt, file: FileMeasure) -> Iterator[int]:

@@ -65,18 +65,17 @@ class Contract:
                 if found := ask():
                     return found
                 sleep(0.1)
-            raise AssertionError(f"waited in vain: {self.client.builds(self.job)}")
+            builds = self.client.builds(self.job)
+            said = [self.client.console(self.job, build.number) for build in builds]
+            raise AssertionError(f"waited in vain: {builds} {said}")
 
         def running(self, run_id: str) -> BuildInfo:
             """The build once it runs its shell step."""
 
             def ask() -> BuildInfo | None:
                 build = by_run(self.client.builds(self.job)).get(run_id)
-                if build is None:
-                    return None
-                console = self.client.console(self.job, build.number)
-                self.assertTrue(build.building, f"{build} ended: {console}")
-                return build if "+ " in console else None
+                begun = build and "+ " in self.client.console(self.job, build.number)
+                return build if build and build.building and begun else None
 
             return self.wait(ask)
 

@@ -69,16 +69,18 @@ class TwoServersTest(ServeCase):
         return self.push(f"I{secrets.token_hex(20)}", subject, shapes=text)
 
     def level_numbers(self) -> None:
-        """Bring both servers to one next change number."""
+        """Bring both servers to one next change number, by changes that nobody measures."""
         here, there = self.push_here("Zero").number, self.push_there("Zero").number
-        url, times = (self.their_url if here > there else self.url), abs(here - there)
+        behind, times = (self.other if here > there else self.gerrit), abs(here - there)
+        project = f"numbers-{secrets.token_hex(4)}"
+        behind.create_project(project)
         clone = ScratchRepository(Path(tempfile.mkdtemp(dir=self.folder)) / "clone")
-        clone.git("pull", "-q", url, "master")
+        clone.git("pull", "-q", behind.clone_url(project), "master")
         for number in range(times):
             text = f"Number {number}\n\nChange-Id: I{secrets.token_hex(20)}"
             clone.commit({"NOTES": str(number)}, text)
         if times:
-            clone.git("push", "-q", url, "HEAD:refs/for/master")
+            clone.git("push", "-q", behind.clone_url(project), "HEAD:refs/for/master")
 
     def their_verdicts(self, info: ChangeInfo) -> list[ReviewMessage]:
         messages = self.their_client.messages(info.number)

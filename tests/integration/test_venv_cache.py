@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -47,15 +48,12 @@ atexit.register(remove_folder, _TEMPLATE)
 
 class CacheCase(testtools.TestCase):
     interpreter: Interpreter
-    locks: Path
+    shared: Sequence[str] = ("resolutions", "bytecode")  # resolved and compiled once per process
 
     @classmethod
     def setUpClass(cls) -> None:
         super().setUpClass()
         cls.interpreter = pick_interpreter()
-        folder = TemporaryDirectory()
-        cls.addClassCleanup(folder.cleanup)
-        cls.locks = Path(folder.name)
 
     def setUp(self) -> None:
         super().setUp()
@@ -64,7 +62,10 @@ class CacheCase(testtools.TestCase):
         self.root = Path(folder.name).resolve() / "cache"
         self.addCleanup(remove_folder, self.root)
         self.root.mkdir()
-        (self.root / "resolutions").symlink_to(self.locks)  # resolved once per class
+        for name in self.shared:
+            folder_of_all = Path(_FOLDER.name) / name
+            folder_of_all.mkdir(exist_ok=True)
+            (self.root / name).symlink_to(folder_of_all)
         self.cache = EnvironmentCache(self.root)
         self.events: list[Event] = []
 
@@ -148,54 +149,6 @@ class ObtainTest(CacheCase):
         (cached,) = (self.site(self.obtain()) / "__pycache__").glob("six.*.pyc")
         self.assertEqual(1, int.from_bytes(cached.read_bytes()[4:8], "little"))
 
-    def test_bytecode_is_compiled_once_for_all_environments(self) -> None:
-        first = self.obtain()
-        before = self.archives()
-        second = self.obtain(Need(project="two", requirements=("six==1.16.0", "idna==3.10")))
-
-        self.assertTrue(second.built)
-        self.assertEqual(before, {name: self.archives()[name] for name in before})
-        new = {name.partition("-")[0] for name in self.archives().keys() - before.keys()}
-        self.assertEqual({"idna"}, new)
-        self.assertEqual(self.compiled(first, "six"), self.compiled(second, "six"))
-
-    def test_a_broken_archive_of_bytecode_is_made_anew(self) -> None:
-        first = self.obtain()
-        whole = self.archives()
-        broken = next(path for path in self.root.glob("bytecode/*/six-*.zip"))
-        broken.write_bytes(broken.read_bytes()[:100])
-        remove_folder(first.path.parent)
-        second = self.obtain()
-
-        self.assertEqual(whole.keys(), self.archives().keys())
-        self.assertEqual((), self.cache.verify(second.key, full=True))
-        self.assertEqual(1, len(self.compiled(second, "six")))
-
-    def archives(self) -> dict[str, bytes]:
-        return {path.name: path.read_bytes() for path in self.root.glob("bytecode/*/*.zip")}
-
-    def compiled(self, environment: Environment, module: str) -> list[bytes]:
-        found = (self.site(environment) / "__pycache__").glob(f"{module}.*.pyc")
-        return [path.read_bytes() for path in found]
-
-    def test_nothing_is_linked_to_uvs_cache_nor_writable(self) -> None:
-        six = self.site(self.obtain()) / "six.py"
-        self.assertEqual(1, six.stat().st_nlink)
-        self.assertEqual(0, six.stat().st_mode & 0o222)
-
-    def test_unresolvable_is_one_sentence_with_advice(self) -> None:
-        need = Need(project="x", requirements=("six==1.16.0", "six==1.17.0"))
-        error = self.assertRaises(ConflictError, self.obtain, need)
-        self.assertIn("six==1.17.0", error.sentence)
-        self.assertIn("covtrack.toml", error.advice)
-        self.assertEqual(1, len(error.sentence.splitlines()))
-
-    def test_tools_whose_constraints_do_not_fit_are_freed_and_it_is_said(self) -> None:
-        need = Need(project="x", requirements=("six",), constraints=("coverage===0.0.1",))
-        environment = self.obtain(need)
-        self.assertIn("coverage", environment.distributions)
-        self.assertIn("chosen freely", environment.notes[0])
-
     def test_constraints_hold(self) -> None:
         need = Need(project="x", requirements=("six",), constraints=("six===1.15.0",))
         self.assertEqual("1.15.0", self.obtain(need).distributions["six"])
@@ -217,6 +170,58 @@ class ObtainTest(CacheCase):
         )
         told = self.run_python(environment, code, PYTHONPATH=f"{overlay.path}:{tree}")
         self.assertEqual("4.2 ['demo:A']", told)
+
+    def test_nothing_is_linked_to_uvs_cache_nor_writable(self) -> None:
+        six = self.site(self.obtain()) / "six.py"
+        self.assertEqual(1, six.stat().st_nlink)
+        self.assertEqual(0, six.stat().st_mode & 0o222)
+
+    def test_unresolvable_is_one_sentence_with_advice(self) -> None:
+        need = Need(project="x", requirements=("six==1.16.0", "six==1.17.0"))
+        error = self.assertRaises(ConflictError, self.obtain, need)
+        self.assertIn("six==1.17.0", error.sentence)
+        self.assertIn("covtrack.toml", error.advice)
+        self.assertEqual(1, len(error.sentence.splitlines()))
+
+    def test_tools_whose_constraints_do_not_fit_are_freed_and_it_is_said(self) -> None:
+        need = Need(project="x", requirements=("six",), constraints=("coverage===0.0.1",))
+        environment = self.obtain(need)
+        self.assertIn("coverage", environment.distributions)
+        self.assertIn("chosen freely", environment.notes[0])
+
+
+class BytecodeTest(CacheCase):
+    shared = ("resolutions",)
+
+    def test_it_is_compiled_once_for_all_environments(self) -> None:
+        first = self.obtain()
+        before = self.archives()
+        second = self.obtain(Need(project="two", requirements=("six==1.16.0", "idna==3.10")))
+
+        self.assertTrue(second.built)
+        self.assertEqual(before, {name: self.archives()[name] for name in before})
+        new = {name.partition("-")[0] for name in self.archives().keys() - before.keys()}
+        self.assertEqual({"idna"}, new)
+        self.assertEqual(self.compiled(first, "six"), self.compiled(second, "six"))
+
+    def test_a_broken_archive_is_made_anew(self) -> None:
+        first = self.obtain()
+        whole = self.archives()
+        broken = next(path for path in self.root.glob("bytecode/*/six-*.zip"))
+        broken.write_bytes(broken.read_bytes()[:100])
+        remove_folder(first.path.parent)
+        second = self.obtain()
+
+        self.assertEqual(whole.keys(), self.archives().keys())
+        self.assertEqual((), self.cache.verify(second.key, full=True))
+        self.assertEqual(1, len(self.compiled(second, "six")))
+
+    def archives(self) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in self.root.glob("bytecode/*/*.zip")}
+
+    def compiled(self, environment: Environment, module: str) -> list[bytes]:
+        found = (self.site(environment) / "__pycache__").glob(f"{module}.*.pyc")
+        return [path.read_bytes() for path in found]
 
 
 class ForgetTest(CacheCase):

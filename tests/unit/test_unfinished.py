@@ -86,21 +86,12 @@ class UndecidedTest(TestCase):
         lost = unfinished(rows, lost=frozenset({"t:fixtures"}))
         self.assertEqual({"a.py": (6,)}, dict(told(lost).undecided))
 
-    def test_a_function_that_changed_is_open_to_who_may_come_to_it(self) -> None:
-        doubt = Doubt(path="a.py", first=4, last=6, tests=frozenset({"t.left"}))
-        self.assertEqual(
-            {"a.py": (4, 6)}, dict(told(unfinished({}, doubts=(doubt,)), 5).undecided)
-        )
-        others = replace(doubt, tests=frozenset({"t.ran"}))
-        self.assertEqual({}, dict(told(unfinished({}, doubts=(others,)), 5).undecided))
-
-    def test_a_new_function_is_open_once_entered_or_while_a_way_is(self) -> None:
-        doubt = Doubt(path="a.py", first=4, last=6, tests=None, entered=4)
-        self.assertEqual({}, dict(told(unfinished({}, doubts=(doubt,))).undecided))
-        entered = told(unfinished({}, doubts=(doubt,)), 4)
-        self.assertEqual({"a.py": (5, 6)}, dict(entered.undecided))
-        way = told(unfinished({}, doubts=(doubt,), ways_left=1))
-        self.assertEqual({"a.py": (4, 5, 6)}, dict(way.undecided))
+    def test_a_function_that_changed_is_open_to_all_that_the_change_reaches(self) -> None:
+        doubt = Doubt(path="a.py", first=4, last=6)
+        found = unfinished({}, doubts=(doubt,))
+        self.assertEqual({"a.py": (4, 6)}, dict(told(found, 5).undecided))
+        others = replace(found, affected=frozenset({"t.ran"}))
+        self.assertEqual({}, dict(told(others, 5).undecided))
 
     @given(
         st.dictionaries(
