@@ -155,7 +155,7 @@ class Collector:
     def _environments(self) -> Collected:
         """Environments that no job used for long."""
         limit = (datetime.now(UTC) - timedelta(days=self.keep.environments)).timestamp()
-        found = self.tracker.environments.forget_unused(limit, dry=self.dry)
+        found = self.tracker.environments.generations.forget_unused(limit, dry=self.dry)
         return Collected(
             what="environments:",
             kept=found.kept,

@@ -50,19 +50,6 @@ class Environment:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Forgotten:
-    """Environments that were kept and removed, with the bytes that are theirs alone on the disk.
-
-    Files that uv's cache shares with them (hard links) count for neither.
-    """
-
-    kept: int
-    removed: int
-    bytes_kept: int
-    bytes_removed: int
-
-
 class EnvironmentCache:
     """All environments below `root`; `uv_cache` is uv's own cache (None for its default).
 
@@ -184,25 +171,6 @@ class EnvironmentCache:
         read = [(one, read_manifest(one)) for one in generations]
         return tuple(_environment(one, manifest) for one, manifest in read if manifest)
 
-    def forget_unused(self, before: float, *, dry: bool = False) -> Forgotten:
-        """Remove the environments that nobody used since `before` (seconds since 1970) or holds.
-
-        What is removed is built again where it is needed again; `dry` only tells.
-        """
-        kept = removed = 0
-        bytes_kept = bytes_removed = 0
-        for key in self.keys():
-            generation = self.generations.current(key)
-            size = _size(generation) if generation else 0
-            old = self.generations.last_used(key) < before
-            if old and (dry or self.generations.forget(key, before=before)):
-                removed, bytes_removed = removed + 1, bytes_removed + size
-            else:
-                kept, bytes_kept = kept + 1, bytes_kept + size
-        return Forgotten(
-            kept=kept, removed=removed, bytes_kept=bytes_kept, bytes_removed=bytes_removed
-        )
-
     @contextmanager
     def hold(self, environment: Environment) -> Iterator[Environment]:
         """Keep the environment while the block runs: nobody removes it meanwhile.
@@ -315,12 +283,6 @@ def _examine(generation: Path, manifest: Manifest | None, *, full: bool) -> tupl
     if not damage and not os.access(venv / "bin" / "python", os.X_OK):
         return (_own_damage(("bin/python",)),)
     return damage
-
-
-def _size(folder: Path) -> int:
-    """Bytes on disk of the files below that no other name shares."""
-    found = (Path(parent, name).lstat() for parent, _, names in os.walk(folder) for name in names)
-    return sum(one.st_blocks * 512 for one in found if one.st_nlink == 1)
 
 
 def _own_damage(paths: tuple[str, ...]) -> Damage:

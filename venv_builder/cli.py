@@ -176,7 +176,7 @@ def repair(cache: EnvironmentCache, key: str) -> None:
 @click.pass_obj
 def prune(cache: EnvironmentCache, days: int, dry_run: bool) -> None:
     """Remove environments that nobody used for long; they are built again where needed."""
-    found = cache.forget_unused(time() - days * 86_400, dry=dry_run)
+    found = cache.generations.forget_unused(time() - days * 86_400, dry=dry_run)
     verb = "would go" if dry_run else "removed"
     click.echo(f"{found.kept} kept, {found.removed} {verb}, {found.bytes_removed:,} bytes")
 

@@ -23,6 +23,19 @@ _KEPT_IN_QUARANTINE = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Forgotten:
+    """Environments that were kept and removed, with the bytes that are theirs alone on the disk.
+
+    Files that uv's cache shares with them (hard links) count for neither.
+    """
+
+    kept: int
+    removed: int
+    bytes_kept: int
+    bytes_removed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Generations:
     """All generations of all keys below `root`."""
 
@@ -148,6 +161,25 @@ class Generations:
         remove_folder(draft)
         return True
 
+    def forget_unused(self, before: float, *, dry: bool = False) -> Forgotten:
+        """Remove the environments that nobody used since `before` (seconds since 1970) or holds.
+
+        What is removed is built again where it is needed again; `dry` only tells.
+        """
+        kept = removed = 0
+        bytes_kept = bytes_removed = 0
+        for key in self.keys():
+            generation = self.current(key)
+            size = _size(generation) if generation else 0
+            old = self.last_used(key) < before
+            if old and (dry or self.forget(key, before=before)):
+                removed, bytes_removed = removed + 1, bytes_removed + size
+            else:
+                kept, bytes_kept = kept + 1, bytes_kept + size
+        return Forgotten(
+            kept=kept, removed=removed, bytes_kept=bytes_kept, bytes_removed=bytes_removed
+        )
+
     @contextmanager
     def holding(self, generation: Path) -> Iterator[None]:
         """Keep the generation where it is while the block runs; many may hold one."""
@@ -169,3 +201,9 @@ class Generations:
     def _mark(self, generation: Path) -> Path:
         """The file whose lock says that a generation is held, and whose time when it was."""
         return self.root / "locks" / f"{generation.name}.use"
+
+
+def _size(folder: Path) -> int:
+    """Bytes on disk of the files below that no other name shares."""
+    found = (Path(parent, name).lstat() for parent, _, names in os.walk(folder) for name in names)
+    return sum(one.st_blocks * 512 for one in found if one.st_nlink == 1)

@@ -26,9 +26,9 @@ from venv_builder import (
     pick_interpreter,
     write_overlay,
 )
-from venv_builder.cache import Forgotten
 from venv_builder.errors import BuildError, UsageError
 from venv_builder.files import remove_folder
+from venv_builder.generations import Forgotten
 from venv_builder.progress import Event, Noted
 from venv_builder.resolution import ConflictError
 
@@ -230,12 +230,12 @@ class ForgetTest(CacheCase):
         self.copy_template()
         environment = self.obtain()
         later = time.time() + 60
-        self.assertEqual((1, 0), self.counts(cache.forget_unused(time.time() - 60)))
-        self.assertEqual((0, 1), self.counts(cache.forget_unused(later, dry=True)))
+        self.assertEqual((1, 0), self.counts(cache.generations.forget_unused(time.time() - 60)))
+        self.assertEqual((0, 1), self.counts(cache.generations.forget_unused(later, dry=True)))
         with cache.hold(environment):
-            self.assertEqual((1, 0), self.counts(cache.forget_unused(later)))
+            self.assertEqual((1, 0), self.counts(cache.generations.forget_unused(later)))
         self.assertTrue(environment.python.exists())
-        forgotten = cache.forget_unused(later)
+        forgotten = cache.generations.forget_unused(later)
         self.assertEqual((0, 1), self.counts(forgotten))
         self.assertGreater(forgotten.bytes_removed, 0)
         self.assertEqual([], [*(self.root / "generations").iterdir()])
@@ -248,8 +248,8 @@ class ForgetTest(CacheCase):
             mark.unlink()
         made = environment.path.parent.stat().st_ctime
         cache = EnvironmentCache(self.root)
-        self.assertEqual((1, 0), self.counts(cache.forget_unused(made)))
-        self.assertEqual((0, 1), self.counts(cache.forget_unused(made + 1, dry=True)))
+        self.assertEqual((1, 0), self.counts(cache.generations.forget_unused(made)))
+        self.assertEqual((0, 1), self.counts(cache.generations.forget_unused(made + 1, dry=True)))
 
     def counts(self, forgotten: Forgotten) -> tuple[int, int]:
         return forgotten.kept, forgotten.removed
