@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, insert, select, update
@@ -30,10 +30,8 @@ REMEMBERED = 5000  # newest jobs by which turns are dealt out: years of them wou
 _ALIVE = jobs.c.state.in_([state.value for state in ALIVE])
 _IS_VERIFY = jobs.c.kind == JobKind.VERIFY.value
 _IS_REST = jobs.c.kind == JobKind.REST.value
-LATE, LAST = 2, 3
-_RANK = case(
-    (jobs.c.kind == JobKind.CHANGE.value, 0), (_IS_REST, LATE), (_IS_VERIFY, LAST), else_=1
-)
+FIRST, LATE, LAST = 0, 2, 3
+PATIENCE = timedelta(minutes=30)  # of rests: who waited as long is next like any patch set
 _RUNNING = jobs.c.state == JobState.RUNNING.value
 _WAITING = jobs.c.state.in_([JobState.NEW.value, JobState.QUEUED.value])
 
@@ -125,9 +123,9 @@ def claim(
 
     `only` and `without` name the projects that are asked for, or not. A project has at most
     `side_by_side` jobs running, of its branches one at most. Of one project, patch sets go before
-    the branch, and the older before the newer. Rests of changes, and after them full runs for the
-    ledger, come after all else of all projects. A project whose job another process is just
-    starting is passed over: nobody waits.
+    the branch, and the older before the newer. Rests of changes come after all else of all
+    projects until they have waited for PATIENCE, and full runs for the ledger after all. A
+    project whose job another process is just starting is passed over: nobody waits.
     """
     turn = Turn(now=now, only=only, without=without, side_by_side=side_by_side)
     for project in connection.execute(_in_turn(turn)).scalars().all():
@@ -135,6 +133,16 @@ def claim(
         if try_hold(connection, "claim", project) and (job := _start(connection, project, turn)):
             return job
     return None
+
+
+def _rank(now: datetime) -> ColumnElement[int]:
+    waited = _IS_REST & (jobs.c.queued_at <= now - PATIENCE)
+    return case(
+        ((jobs.c.kind == JobKind.CHANGE.value) | waited, FIRST),
+        (_IS_REST, LATE),
+        (_IS_VERIFY, LAST),
+        else_=1,
+    )
 
 
 def _in_turn(turn: Turn) -> Select[Any]:
@@ -153,7 +161,11 @@ def _in_turn(turn: Turn) -> Select[Any]:
         .subquery()
     )
     waiting = (
-        select(jobs.c.project, func.min(_RANK).label("rank"), func.min(jobs.c.id).label("id"))
+        select(
+            jobs.c.project,
+            func.min(_rank(turn.now)).label("rank"),
+            func.min(jobs.c.id).label("id"),
+        )
         .where(*_startable(turn))
         .group_by(jobs.c.project)
         .subquery()
@@ -193,7 +205,7 @@ def _startable(turn: Turn) -> tuple[ColumnElement[bool], ...]:
 
 def _start(connection: Connection, project: str, turn: Turn) -> Job | None:
     wanted = select(jobs).where(jobs.c.project == project, *_startable(turn))
-    first = wanted.order_by(_RANK, jobs.c.id).limit(1)
+    first = wanted.order_by(_rank(turn.now), jobs.c.id).limit(1)
     row = connection.execute(first.with_for_update(skip_locked=True)).first()
     if row is None:
         return None

@@ -227,6 +227,16 @@ class QueueContract:
         self.assertEqual({(rest, "a"), (rest, "b")}, set(order[3:5]))
         self.assertEqual((JobKind.VERIFY, "d"), order[5])
 
+    def test_a_rest_that_waited_long_is_next(self: Any) -> None:
+        database = self.open()
+        kinds = {1: JobKind.REST, 2: JobKind.CHANGE, 3: JobKind.CHANGE}
+        self.put(database, *(self.new(kind, "a", change) for change, kind in kinds.items()))
+        self.make_ready(database)
+        early = self.claim(database, NOW + queueing.PATIENCE - timedelta(seconds=1))
+        self.end(database, early)
+        late = self.claim(database, NOW + queueing.PATIENCE)
+        self.assertEqual((2, 1), (early.change, late.change))
+
     def test_the_rest_of_a_patch_set_is_queued_once(self: Any) -> None:
         database = self.open()
         rest, change = self.new(JobKind.REST, "a", 7), self.new(JobKind.CHANGE, "a", 7)
