@@ -314,10 +314,10 @@ class Proof:
     def _is_open(self, doubt: Doubt, proven: Bits) -> bool:
         """Whether statements or branches of the doubt did not run."""
         parsed = self.execution.parsed.files.get(doubt.path)
-        bits = proven.get(doubt.path, 0)
-        lines = self.reader.lines(doubt.path, bits)
         if parsed is None:
             return False
+        bits = proven.get(doubt.path, 0)
+        lines = self.reader.lines(doubt.path, bits)
         inside = range(doubt.first, doubt.last + 1)
         if any(line in inside for line in parsed.statements - covered_statements(parsed, lines)):
             return True
