@@ -92,15 +92,16 @@ class GerritClient:
         path = f"changes/{number}?{urlencode(OPTIONS)}"
         return self._get(f"change {number}", path, values.read_change)
 
-    def changes(self, query: str, *, limit: int = 500) -> tuple[ChangeInfo, ...]:
-        """At most `limit` changes that Gerrit's search finds, last updated first.
+    def changes(self, query: str, *, limit: int | None = 500) -> tuple[ChangeInfo, ...]:
+        """At most `limit` changes (None: all) that Gerrit's search finds, last updated first.
 
         Changes whose current patch set Gerrit does not show are left out.
         """
         found: dict[int, ChangeInfo] = {}
         done, more = 0, True
-        while more and done < limit:
-            page = (("q", query), ("n", min(limit - done, PAGE)), ("S", done))
+        while more and (limit is None or done < limit):
+            size = PAGE if limit is None else min(limit - done, PAGE)
+            page = (("q", query), ("n", size), ("S", done))
             path = f"changes/?{urlencode((*page, *OPTIONS))}"
             infos, count, more = self._get("changes", path, _read_page)
             found.update((info.number, info) for info in infos)

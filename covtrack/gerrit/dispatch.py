@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from covtrack.gerrit.events import Event, EventKind
+from covtrack.gerrit.events import RECHECK, Event, EventKind
 from covtrack.settings import TrackedProject
 from covtrack.store.queued import ChangeStatus, JobKind, KnownChange, NewJob
 
-RECHECK = re.compile(r"^\s*recheck(?:\s+coverage)\s*$", re.MULTILINE | re.IGNORECASE)
 RECHECKED = "recheck coverage"
 
 
@@ -56,7 +54,8 @@ def dispatch(
         return Actions(change=change, cancelled=change.status is ChangeStatus.ABANDONED)
     reason = _reason(event, change, known)
     jobs = tuple(_job(project, change, reason) for project in ours) if reason else ()
-    below = change.patch_set if event.kind is EventKind.PATCH_SET else None
+    is_newest = event.kind in (EventKind.PATCH_SET, EventKind.SEEN)
+    below = change.patch_set if is_newest else None
     return Actions(change=change, superseded_below=below, jobs=jobs)
 
 
@@ -85,7 +84,7 @@ def _advances(server: str, event: Event, ours: tuple[TrackedProject, ...]) -> tu
 
 def _updated(server: str, event: Event, known: KnownChange | None) -> KnownChange | None:
     """The change after the event; None where the event tells nothing new."""
-    if event.kind is EventKind.PATCH_SET:
+    if event.kind in (EventKind.PATCH_SET, EventKind.SEEN):
         return _with_patch_set(server, event, known)
     if known is None:
         return _with_patch_set(server, event, None) if event.commit and event.ref else None
@@ -103,7 +102,6 @@ def _with_patch_set(server: str, event: Event, known: KnownChange | None) -> Kno
         return None
     if event.change is None or not event.patch_set or not event.commit or not event.ref:
         return None
-    abandoned = event.kind is EventKind.ABANDONED
     return KnownChange(
         server=server,
         change=event.change,
@@ -113,10 +111,16 @@ def _with_patch_set(server: str, event: Event, known: KnownChange | None) -> Kno
         commit=event.commit,
         ref=event.ref,
         subject=event.subject,
-        status=ChangeStatus.ABANDONED if abandoned else ChangeStatus.OPEN,
+        status=_status(event),
         wip=event.wip,
         private=event.private,
     )
+
+
+def _status(event: Event) -> ChangeStatus:
+    if event.kind is EventKind.SEEN:
+        return ChangeStatus(event.status)
+    return ChangeStatus.ABANDONED if event.kind is EventKind.ABANDONED else ChangeStatus.OPEN
 
 
 def _reason(event: Event, change: KnownChange, known: KnownChange | None) -> str:
@@ -126,6 +130,9 @@ def _reason(event: Event, change: KnownChange, known: KnownChange | None) -> str
         return RECHECKED if asked else ""
     if event.kind in (EventKind.WIP, EventKind.PRIVATE):
         return event.kind.value if known is None or known.hidden else ""
+    if event.kind is EventKind.SEEN and known and known.patch_set == change.patch_set:
+        was_open = known.status is ChangeStatus.OPEN and not known.hidden
+        return "" if was_open else event.kind.value
     return event.kind.value
 
 

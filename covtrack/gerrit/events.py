@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 LARGEST = 2**53
+RECHECK = re.compile(r"^\s*recheck(?:\s+coverage)\s*$", re.MULTILINE | re.IGNORECASE)
+# A comment's own time and that of the event about it may differ by so many seconds.
+TOLD_LATER = 5
 ZERO = "0" * 40
 
 
 class EventKind(StrEnum):
-    """Gerrit's names of the events that covtrack reacts to."""
+    """Gerrit's names of the events that covtrack reacts to; SEEN is how REST shows a change."""
 
     PATCH_SET = "patchset-created"
     MERGED = "change-merged"
@@ -25,6 +29,7 @@ class EventKind(StrEnum):
     WIP = "wip-state-changed"
     PRIVATE = "private-state-changed"
     DROPPED = "dropped-output"
+    SEEN = "change-seen"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +37,8 @@ class Event:
     """One event; fields that its kind does not have, or that were missing, are empty or None.
 
     `at` is the server's clock in epoch seconds. `commit` is the patch set's sha, or what a ref
-    was moved to. `rework` is Gerrit's kind of the patch set, such as TRIVIAL_REBASE.
+    was moved to. `rework` is Gerrit's kind of the patch set, such as TRIVIAL_REBASE, `status` that
+    of a change that was seen (NEW, MERGED, ABANDONED).
     """
 
     kind: EventKind
@@ -49,6 +55,7 @@ class Event:
     wip: bool = False
     private: bool = False
     at: int | None = None
+    status: str = ""
 
     @property
     def digest(self) -> str:
@@ -62,20 +69,32 @@ class Event:
             named = [self.kind, self.project, self.ref, self.commit]
         elif self.kind not in once:
             named += [self.at, self.comment, self.wip, self.private]
+        if self.kind is EventKind.SEEN:
+            named.append(self.status)
         return hashlib.sha256(json.dumps(named).encode()).hexdigest()
+
+    @property
+    def other_digests(self) -> frozenset[str]:
+        """The digests of the same comment where another way tells it with another time."""
+        if self.kind is not EventKind.COMMENT or self.at is None:
+            return frozenset()
+        near = range(self.at - TOLD_LATER, self.at + TOLD_LATER + 1)
+        return frozenset(replace(self, at=at).digest for at in near) - {self.digest}
 
 
 def parse_event(raw: object) -> Event | None:
     """The event that Gerrit's JSON object tells; None for what nobody here reacts to.
 
     Any field may be missing; one of a wrong type counts as missing. An event without what its
-    kind needs (project, change, patch set) is None.
+    kind needs (project, change, patch set) is None, and so is a comment that asks for nothing.
     """
     if not isinstance(raw, Mapping):
         return None
     try:
         kind = EventKind(_text(raw, "type"))
     except ValueError:
+        return None
+    if kind is EventKind.SEEN:
         return None
     if kind is EventKind.DROPPED:
         return Event(kind=kind)
@@ -105,6 +124,9 @@ def _change_event(kind: EventKind, raw: Mapping[str, Any]) -> Event | None:
     author = _part(raw, "author") or _part(raw, "uploader") or _part(raw, "changer")
     if kind in (EventKind.PATCH_SET, EventKind.COMMENT) and not _number(patch_set, "number"):
         return None
+    comment = _text(raw, "comment") if kind is EventKind.COMMENT else ""
+    if kind is EventKind.COMMENT and not RECHECK.search(comment):
+        return None
     return Event(
         kind=kind,
         project=_project(change),
@@ -115,7 +137,7 @@ def _change_event(kind: EventKind, raw: Mapping[str, Any]) -> Event | None:
         ref=_text(patch_set, "ref"),
         subject=_text(change, "subject")[:300],
         rework=_text(patch_set, "kind"),
-        comment=_text(raw, "comment") if kind is EventKind.COMMENT else "",
+        comment=comment,
         author=_text(author, "username") or _text(author, "email"),
         wip=change.get("wip") is True,
         private=change.get("private") is True,

@@ -15,17 +15,20 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from pathlib import Path
 from time import monotonic
 from typing import IO
 from urllib.parse import urlsplit
+
+from sqlalchemy import Connection
 
 from covtrack.gerrit.client import GerritClient
 from covtrack.gerrit.events import Event, EventKind, parse_event
 from covtrack.gerrit.playback import OVERLAP, Watched, play_back
 from covtrack.gerrit.settings import GerritServer
 from covtrack.store.database import Database
-from covtrack.store.inbox import put_events, put_watermark, read_watermark
+from covtrack.store.inbox import knows_any, put_events, put_watermark, read_watermark
 from venv_builder.errors import CovtrackError
 from venv_builder.processes import reading_lines
 
@@ -40,7 +43,7 @@ POLL_SECONDS = 60.0
 # So far, in seconds, a clock of which nothing is known may be from ours.
 CLOCKS_DIFFER = 86_400
 KEEPALIVE = ("-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=3")
-KINDS = tuple(kind.value for kind in EventKind if kind is not EventKind.DROPPED)
+STREAMED = tuple(kind.value for kind in EventKind if kind is not EventKind.SEEN)
 Say = Callable[[str], None]
 
 
@@ -94,20 +97,31 @@ class ServerListener:
             self.say(f"{self.server.name}: {words}")
 
     def receive(self, events: Iterable[Event]) -> int:
-        """Store events, and how far they reach; how many were new."""
-        told = tuple(events)
-        latest = max((event.at for event in told if event.at), default=None)
+        """Store events of projects that anybody wants, and how far they reach; how many were new.
+
+        A comment that came by another way already, with a time a little different, is known.
+        """
+        heard = tuple(events)
+        told = tuple(event for event in heard if self._is_wanted(event.project))
+        latest = max((event.at for event in heard if event.at), default=None)
         if latest is not None and (clock := self._server_now()) is not None:
             latest = min(latest, clock)  # a wrong time would hide all that follows
 
-        def put(connection: object) -> int:
-            pairs = [(event.digest, asdict(event)) for event in told]
-            new = put_events(connection, self.server.name, pairs, datetime.now(UTC))  # type: ignore[arg-type]
+        def put(connection: Connection) -> int:
+            name = self.server.name
+            fresh = (one for one in told if not knows_any(connection, name, one.other_digests))
+            pairs = [(event.digest, asdict(event)) for event in fresh]
+            new = put_events(connection, name, pairs, datetime.now(UTC))
             if latest is not None and self._caught_up:
-                put_watermark(connection, self.server.name, latest)  # type: ignore[arg-type]
+                put_watermark(connection, name, latest)
             return new
 
         return self.database.write(put)
+
+    def _is_wanted(self, project: str) -> bool:
+        """Whether the project is measured, or mirrored."""
+        measured = any(one.project == project for one in self.watched)
+        return measured or any(fnmatchcase(project, pattern) for pattern in self.server.mirror)
 
     def catch_up(self) -> int:
         """Ask for what was missed and store it; how much of it was new. Raises GerritError."""
@@ -193,7 +207,7 @@ class ServerListener:
 
 def stream_command(server: GerritServer) -> list[str]:
     """The ssh command that streams the server's events."""
-    kinds = [word for kind in (*KINDS, EventKind.DROPPED.value) for word in ("-s", kind)]
+    kinds = [word for kind in STREAMED for word in ("-s", kind)]
     return ssh_command(server, "stream-events", *kinds)
 
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from covtrack.gerrit.client import GerritClient
-from covtrack.gerrit.dispatch import RECHECK
-from covtrack.gerrit.events import Event, EventKind, parse_event
+from covtrack.gerrit.events import RECHECK, Event, EventKind, parse_event
 from covtrack.gerrit.values import ChangeInfo, ReviewMessage
 from covtrack.store.queued import ChangeStatus
 
@@ -50,7 +49,7 @@ def _compare(
 ) -> Iterator[Event]:
     for start in range(0, len(watched), PROJECTS_A_QUERY):
         names = [one.project for one in watched[start : start + PROJECTS_A_QUERY]]
-        for info in client.changes(change_query(names, since)):
+        for info in client.changes(change_query(names, since), limit=None):
             rechecked = info.status == ChangeStatus.OPEN.value and since is not None
             messages = client.messages(info.number) if rechecked else ()
             yield from events_of(info, messages, since)
@@ -69,13 +68,13 @@ def events_of(
 ) -> Iterator[Event]:
     """The events that would have led to the change's present state. Pure.
 
-    Its newest patch set first, then what became of the change, then what was asked in messages.
+    Its newest patch set first, then how the change is now, then what was asked in messages.
     """
     yield _event(EventKind.PATCH_SET, info)
     if info.status == ChangeStatus.MERGED.value:
         yield _event(EventKind.MERGED, info)
-    elif info.status == ChangeStatus.ABANDONED.value:
-        yield _event(EventKind.ABANDONED, info)
+    else:
+        yield _event(EventKind.SEEN, info)
     for message in messages:
         recent = since is not None and message.date >= since
         if recent and not message.tag and RECHECK.search(message.text):
@@ -98,6 +97,7 @@ def _event(kind: EventKind, info: ChangeInfo, message: ReviewMessage | None = No
         wip=info.work_in_progress,
         private=info.private,
         at=int((message.date if asked and message else info.updated).timestamp()),
+        status=info.status if kind is EventKind.SEEN else "",
     )
 
 

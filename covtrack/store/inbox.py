@@ -5,7 +5,7 @@ Statements run on the caller's connection, inside the caller's transaction.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -44,6 +44,14 @@ def put_events(
     statement = _upsert(connection, events).on_conflict_do_nothing()
     added = connection.execute(statement.returning(events.c.id), list(rows.values()))
     return len(added.all())
+
+
+def knows_any(connection: Connection, server: str, digests: Collection[str]) -> bool:
+    """Whether an event of one of those digests is there."""
+    if not digests:
+        return False
+    wanted = (events.c.server == server, events.c.digest.in_(sorted(digests)))
+    return connection.execute(select(events.c.id).where(*wanted).limit(1)).first() is not None
 
 
 def unhandled(connection: Connection, limit: int) -> tuple[Received, ...]:

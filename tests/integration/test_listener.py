@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -19,7 +20,7 @@ from covtrack.gerrit.playback import Watched
 from covtrack.settings import TrackedProject
 from covtrack.store import inbox, queueing
 from covtrack.store.database import Database
-from covtrack.store.queued import ALIVE, Job, JobKind
+from covtrack.store.queued import ALIVE, ChangeStatus, Job, JobKind, JobState, KnownChange
 from tests.fake_ssh import FakeSsh, created, line_of, storm
 from tests.gerrit_fake import PASSWORD, PASSWORD_VARIABLE, FakeGerrit
 
@@ -127,6 +128,104 @@ class StreamTest(ListenerCase):
         self.wait(lambda: self.known() == {number})
         self.wait(lambda: any("stream was dead" in sentence for sentence in self.said))
         self.wait(lambda: self.ssh.connections > 1)
+
+
+class AwayTest(ListenerCase):
+    """What became of a change while nobody listened."""
+
+    def listen_for_a_while(self) -> None:
+        listener = self.listen()
+        self.wait(lambda: listener.caught_up_at)
+        self.jobs()
+        self.end()
+        self.stop.clear()
+
+    def change(self, number: int) -> KnownChange:
+        found = self.database.read(
+            lambda connection: inbox.read_change(connection, "fake", number)
+        )
+        assert found is not None
+        return found
+
+    def reasons(self) -> list[str]:
+        """Of all jobs, oldest first; those that wait are ended, as if they were done."""
+        jobs = sorted(self.jobs(), key=lambda job: job.job_id)
+        done = {"state": JobState.DONE.value}
+        for job in jobs:
+            self.database.write(lambda c, job=job: queueing.put_values(c, job.job_id, done))  # type: ignore[misc]
+        return [job.reason for job in jobs]
+
+    def test_restored(self) -> None:
+        number = self.push("I1")
+        self.listen_for_a_while()
+        self.gerrit.abandon(number)
+        self.listen_for_a_while()
+        self.assertEqual(ChangeStatus.ABANDONED, self.change(number).status)
+        self.assertEqual(["patchset-created"], self.reasons())
+        self.gerrit.restore(number)
+        self.listen_for_a_while()
+        self.listen_for_a_while()
+        self.assertEqual(ChangeStatus.OPEN, self.change(number).status)
+        self.assertEqual(["patchset-created", "change-seen"], self.reasons())
+
+    def test_hidden_and_shown_again(self) -> None:
+        number = self.push("I1")
+        self.listen_for_a_while()
+        self.gerrit.hide(number, wip=True)
+        self.listen_for_a_while()
+        self.assertTrue(self.change(number).wip)
+        self.gerrit.hide(number, private=True)
+        self.listen_for_a_while()
+        self.assertEqual((False, True), (self.change(number).wip, self.change(number).private))
+        self.assertEqual(["patchset-created"], self.reasons())
+        self.gerrit.hide(number)
+        self.listen_for_a_while()
+        self.assertEqual(["patchset-created", "change-seen"], self.reasons())
+
+    def test_uploaded_hidden_and_shown(self) -> None:
+        number = self.push("I1")
+        self.gerrit.hide(number, wip=True)
+        self.listen_for_a_while()
+        self.assertEqual([], self.reasons())
+        self.gerrit.hide(number)
+        self.listen_for_a_while()
+        self.assertEqual(["change-seen"], self.reasons())
+
+    def test_more_than_a_page(self) -> None:
+        self.listen_for_a_while()
+        self.gerrit.page_limit = 200
+        for number in range(700):
+            self.gerrit.changes[self.push(f"I{number}")].status = "ABANDONED"
+        self.listen_for_a_while()
+        self.assertEqual(set(range(1, 701)), self.known())
+
+    def test_a_recheck_that_is_told_twice_is_one(self) -> None:
+        number = self.push("I1")
+        text = "Patch Set 1:\n\nrecheck coverage"
+        self.gerrit.changes[number].say(text, None)
+        said = datetime.fromisoformat(self.gerrit.changes[number].updated[:19]).replace(tzinfo=UTC)
+        self.listen_for_a_while()
+        self.assertEqual(["patchset-created"], self.reasons())
+        self.listen_for_a_while()
+        self.assertEqual(["patchset-created", "recheck coverage"], self.reasons())
+        asked = created("p", number, 1, at=int(said.timestamp()) + 1)
+        asked |= {"type": "comment-added", "comment": text}
+        asked["patchSet"]["revision"] = self.gerrit.changes[number].sha
+        self.ssh.play(line_of(asked), line_of(created("p", 70, 1)))
+        self.listen()
+        self.wait(lambda: 70 in self.known())
+        self.assertEqual(1, self.reasons().count("recheck coverage"))
+
+    def test_events_of_others_are_dropped_at_once(self) -> None:
+        self.ssh.play(line_of(created("other", 70, 1)), line_of(created("mine/a", 71, 1)))
+        self.listen(mirror=("mine/*",))
+        self.wait(lambda: self.heard())
+        sleep(0.5)
+        self.assertEqual([71], self.heard())
+
+    def heard(self) -> list[int]:
+        found = self.database.read(lambda connection: inbox.events_after(connection, 0, 100))
+        return [received.payload["change"] for received in found if received.payload["change"]]
 
 
 class OutageTest(ListenerCase):

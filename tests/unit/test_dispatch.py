@@ -27,6 +27,7 @@ CREATED = Event(
     subject="Fix it",
     at=1,
 )
+SEEN = replace(CREATED, kind=EventKind.SEEN, status="NEW")
 KNOWN = KnownChange(
     server="g",
     change=7,
@@ -114,6 +115,33 @@ class StateTest(TestCase):
         for said in ("recheck", "do not recheck coverage please", "recheck coverages", ""):
             self.assertEqual((), act(replace(asked, comment=said), KNOWN).jobs, said)
         self.assertEqual((), act(replace(asked, patch_set=1), KNOWN).jobs)
+
+    def test_seen_again(self) -> None:
+        for known in (
+            replace(KNOWN, status=ChangeStatus.ABANDONED),
+            replace(KNOWN, wip=True),
+            replace(KNOWN, private=True),
+            replace(KNOWN, patch_set=1),
+            None,
+        ):
+            actions = act(SEEN, known)
+            self.assertEqual(KNOWN, actions.change)
+            self.assertEqual(1, len(actions.jobs), str(known))
+
+    def test_seen_as_it_is_known(self) -> None:
+        self.assertEqual(Actions(change=KNOWN, superseded_below=2), act(SEEN, KNOWN))
+        self.assertEqual(NOTHING, act(replace(SEEN, patch_set=1), KNOWN))
+
+    def test_seen_hidden_or_abandoned(self) -> None:
+        for event in (replace(SEEN, wip=True), replace(SEEN, private=True)):
+            actions = act(event, KNOWN)
+            assert actions.change
+            self.assertEqual(
+                (True, False, ()), (actions.change.hidden, actions.cancelled, actions.jobs)
+            )
+        gone = act(replace(SEEN, status="ABANDONED"), KNOWN)
+        assert gone.change
+        self.assertEqual((ChangeStatus.ABANDONED, True), (gone.change.status, gone.cancelled))
 
     def test_a_comment_on_an_unknown_change_makes_it_known(self) -> None:
         asked = replace(CREATED, kind=EventKind.COMMENT, comment="recheck coverage")

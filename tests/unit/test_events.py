@@ -85,6 +85,15 @@ class ParseTest(TestCase):
         for kind in ("reviewer-added", "topic-changed", "ref-replicated", "", None, 7):
             self.assertIsNone(parse_event(CREATED | {"type": kind}))
 
+    def test_comments_that_ask_for_nothing_are_dropped(self) -> None:
+        said = {"type": "comment-added", "author": {"username": "zuul"}}
+        self.assertIsNone(parse_event(CREATED | said | {"comment": "Build succeeded."}))
+        asked = parsed(**said, comment="Patch Set 2:\n\nrecheck coverage")
+        self.assertEqual((EventKind.COMMENT, "zuul"), (asked.kind, asked.author))
+
+    def test_nobody_tells_what_only_covtrack_sees(self) -> None:
+        self.assertIsNone(parse_event(CREATED | {"type": EventKind.SEEN.value}))
+
     def test_what_lacks_its_change_is_dropped(self) -> None:
         for part in ("change", "patchSet"):
             self.assertIsNone(parse_event({k: v for k, v in CREATED.items() if k != part}))
@@ -126,6 +135,14 @@ class DigestTest(TestCase):
         first = replace(parsed(), kind=EventKind.COMMENT, comment="recheck coverage")
         later = replace(first, at=1700000001)
         self.assertEqual(3, len({parsed().digest, first.digest, later.digest}))
+
+    def test_a_comment_told_a_little_later_is_the_same(self) -> None:
+        first = replace(parsed(), kind=EventKind.COMMENT, comment="recheck coverage")
+        later = replace(first, at=(first.at or 0) + 1)
+        self.assertIn(later.digest, first.other_digests)
+        self.assertIn(first.digest, later.other_digests)
+        self.assertNotIn(replace(first, at=(first.at or 0) + 60).digest, first.other_digests)
+        self.assertEqual(frozenset(), parsed().other_digests)
 
     def test_another_server_says_its_own(self) -> None:
         merged = replace(parsed(), kind=EventKind.MERGED)
