@@ -1,4 +1,7 @@
-"""Brings the refs of new jobs into the mirrors, and waits for those that a server lacks yet."""
+"""Brings the refs of new jobs into the mirrors, and waits for those that a server lacks yet.
+
+Each server has a mirrorer of its own: one that hangs holds no other up.
+"""
 
 from __future__ import annotations
 
@@ -17,20 +20,29 @@ TOGETHER = 50
 
 
 class Mirrorer:
-    """Fetches for the jobs that are new; `say` gets whole sentences."""
+    """Fetches for the new jobs of `server` (None: of all); `say` gets whole sentences."""
 
-    def __init__(self, tracker: Tracker, database: Database, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        tracker: Tracker,
+        database: Database,
+        say: Callable[[str], None],
+        server: str | None = None,
+    ) -> None:
         self.tracker = tracker
         self.settings: Settings = tracker.settings
         self.database = database
         self.say = say
+        self.server = server
         self._waits: dict[int, float] = {}
         self._away: set[str] = set()
 
     def fetch_new(self) -> int:
         """Fetch for every new job that is due; how many can be run now."""
         now = datetime.now(UTC)
-        new = self.database.read(lambda connection: queueing.jobs_in(connection, JobState.NEW))
+        new = self.database.read(
+            lambda connection: queueing.jobs_in(connection, JobState.NEW, server=self.server)
+        )
         due = [job for job in new if job.not_before <= now]
         ready = 0
         for project in sorted({job.project for job in due}):

@@ -91,14 +91,14 @@ class Service:
         if found := sum(executor.recover() for executor in self.executors):
             self.say(f"{found} jobs that were running are queued again.")
         projects = tuple(self.settings.projects.values())
-        mirrorer = Mirrorer(self.tracker, self.database, self.say)
-        poster = Poster(self.tracker, self.database, self.say)
         self._repeat("dispatch", lambda: handle_events(self.database, projects))
-        self._repeat("mirror", mirrorer.fetch_new)
+        for name in sorted(self.settings.gerrit):
+            mirrorer = Mirrorer(self.tracker, self.database, self.say, name)
+            self._repeat(f"mirror {name}", mirrorer.fetch_new)
+            self._repeat(f"post {name}", Poster(self.tracker, self.database, self.say, name).step)
         self._repeat("keep", Keeper(self.settings, self.database, self.say).step)
         for executor in self.executors:
             self._repeat(f"execute {type(executor).__name__}", executor.step)
-        self._repeat("post", poster.step)
         self._spawn("collect", self._collect)
 
     @contextmanager

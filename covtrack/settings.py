@@ -216,7 +216,13 @@ def _anchor(settings: Settings, folder: Path) -> Settings:
         constraints = project.constraints
         if constraints and constraints != "none":
             constraints = absolute(constraints)
-        update = {"git": absolute(project.git), "constraints": constraints}
+        template = project.review.template
+        review = {"template": Path(absolute(str(template))) if template else None}
+        update = {
+            "git": absolute(project.git),
+            "constraints": constraints,
+            "review": project.review.model_copy(update=review),
+        }
         projects[name] = project.model_copy(update=update)
     state = (folder / settings.state.expanduser()).resolve()
     wheels = absolute(settings.wheels) if settings.wheels else None

@@ -16,6 +16,7 @@ CONFIG = {
     "gc.auto": "0",
     "protocol.ext.allow": "never",
 }
+FETCH_SECONDS = 3600.0
 OPTIONS = tuple(word for name, value in CONFIG.items() for word in ("-c", f"{name}={value}"))
 # Git sets these for hooks and for `rebase --exec`; each names one repository, not ours.
 HOOK_VARIABLES = (
@@ -40,6 +41,11 @@ def forget_hook_variables() -> None:
     """Drop what a hook that runs covtrack was told: git's commands would obey it."""
     for name in HOOK_VARIABLES:
         os.environ.pop(name, None)
+
+
+def limit_of(command: str) -> float | None:
+    """How many seconds a command may take; only what asks a server may hang."""
+    return FETCH_SECONDS if command == "fetch" else None
 
 
 def reason_of(error: Exception) -> str:

@@ -25,6 +25,7 @@ from jobs.git_settings import (
     NO_REF,
     OPTIONS,
     forget_hook_variables,
+    limit_of,
     reason_of,
     unknown_ref,
 )
@@ -85,10 +86,9 @@ class Mirror:
     def _run(self, command: str, *arguments: str) -> str:
         environment = {"GIT_TERMINAL_PROMPT": "0", "GIT_CONFIG_NOSYSTEM": "1", "LC_ALL": "C"}
         with self._git.custom_environment(**environment):
+            words, limit = ["git", *OPTIONS, command, *arguments], limit_of(command)
             return str(
-                self._git.execute(
-                    ["git", *OPTIONS, command, *arguments], strip_newline_in_stdout=False
-                )
+                self._git.execute(words, strip_newline_in_stdout=False, kill_after_timeout=limit)
             )
 
     def _run_bytes(self, command: str, *arguments: str) -> bytes:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import os
 import shutil
+import signal
 import tempfile
 import unittest
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -35,6 +38,16 @@ class RealGerrit(LocalGerrit):
     def abandon(self, number: int) -> None:
         """As its owner would."""
         self.request("POST", f"changes/{number}/abandon", {})
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """While the block runs it takes connections and answers none."""
+        assert self._process is not None
+        os.kill(self._process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self._process.pid, signal.SIGCONT)
 
     def restore(self, number: int) -> None:
         """As its owner would."""

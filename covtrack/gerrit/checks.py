@@ -10,17 +10,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from covtrack.gerrit.line_comments import LONGEST_NAME, may_hide_coverage
 from covtrack.gerrit.policy import Decision, count, describe_patch, describe_provisional
 from covtrack.gerrit.settings import ReviewSettings
 from covtrack.gerrit.verdict import (
-    LONGEST_NAME,
     Gain,
     describe_failed,
     describe_faults,
     describe_gain,
     describe_project,
     describe_tests,
-    may_hide_coverage,
 )
 from covtrack.grids import clean
 from covtrack.store.queued import ALIVE, Job, JobKind, JobState

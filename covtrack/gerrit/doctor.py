@@ -11,6 +11,7 @@ from enum import StrEnum
 from covtrack.gerrit.client import GerritClient
 from covtrack.gerrit.listener import ssh_command, stream_command
 from covtrack.gerrit.settings import GerritServer
+from covtrack.gerrit.verdict import check_template
 from covtrack.settings import Settings, TrackedProject
 from covtrack.tracking import Tracker
 from jobs.addresses import without_password
@@ -85,6 +86,8 @@ def _examine_project(
         return f"can be fetched from {without_password(project.git)}"
 
     yield _try(project.name, fetch)
+    if project.review.template:
+        yield _try(project.name, lambda: f"has the template {check_template(project.review)}")
     if project.review.label:
         yield _try_label(project, name, client)
 

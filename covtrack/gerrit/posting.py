@@ -16,6 +16,7 @@ from typing import Any
 from covtrack.gerrit.client import GerritClient
 from covtrack.gerrit.dispatch import RECHECKED
 from covtrack.gerrit.failures import Conflict, GerritError, NotFound, Refused, Unanswered
+from covtrack.gerrit.line_comments import EarlierComment
 from covtrack.gerrit.policy import decide, parse_footers
 from covtrack.gerrit.settings import GerritServer
 from covtrack.gerrit.values import ChangeInfo
@@ -23,11 +24,11 @@ from covtrack.gerrit.verdict import (
     OURS,
     PROVISIONAL_TAG,
     TAG,
-    EarlierComment,
     Gain,
     Material,
     Review,
     compose,
+    read_template,
     render_failure,
 )
 from covtrack.learning import settle
@@ -41,9 +42,11 @@ from covtrack.store.queued import ChangeStatus, Job, JobKind, JobState, VerdictS
 from covtrack.store.values import LedgerCount, StoredRun
 from covtrack.tracking import Tracker
 from jobs.results import Counts, JobResult
-from venv_builder.errors import CovtrackError
+from venv_builder.errors import CovtrackError, UsageError
 
 MOST_NOT_FOUND = 6
+# With the delays between them, more than an hour.
+MOST_TRIES = 20
 # So long a server may take over a post that it was seen to take, before it is looked for there.
 UNSURE_SECONDS = 60.0
 # So often it is looked for, 60 to 300 seconds apart, before it is taken for lost.
@@ -53,36 +56,49 @@ FIRST_DELAY, LONGEST_DELAY = 5.0, 300.0
 
 
 class Poster:
-    """Posts the verdicts that are due; `say` gets whole sentences."""
+    """Posts the verdicts that are due on `server` (None: on all); `say` gets whole sentences.
+
+    Each server has a poster of its own: one that is slow holds no other's verdicts up.
+    """
 
     def __init__(
         self,
         tracker: Tracker,
         database: Database,
         say: Callable[[str], None],
+        server: str | None = None,
         connect: Callable[[GerritServer], GerritClient] = GerritClient,
     ) -> None:
         self.tracker = tracker
         self.settings: Settings = tracker.settings
         self.database = database
         self.say = say
+        self.server = server
         self._connect = connect
         self._clients: dict[str, GerritClient] = {}
 
     def step(self) -> int:
         """Post what is due; how many verdicts were looked at."""
         now = datetime.now(UTC)
-        due = self.database.read(lambda connection: queueing.pending_verdicts(connection, now))
+        due = self.database.read(
+            lambda connection: queueing.pending_verdicts(connection, now, server=self.server)
+        )
         for job in due:
-            try:
-                self._post(job)
-            except NotFound as error:
-                self._not_found(job, str(error))
-            except GerritError as error:
-                self._later(job, str(error))
-            except CovtrackError as error:
-                self._note(job, VerdictState.REFUSED, str(error))
+            self._try(job)
         return len(due)
+
+    def _try(self, job: Job) -> None:
+        """Post, or note why not: no job's verdict stands in the way of another's."""
+        try:
+            self._post(job)
+        except NotFound as error:
+            self._not_found(job, str(error))
+        except GerritError as error:
+            self._later(job, str(error))
+        except CovtrackError as error:
+            self._failed(job, str(error))
+        except Exception as error:  # of the next ones too nothing would be said
+            self._failed(job, f"a mistake of covtrack, {type(error).__name__}: {error}")
 
     def _post(self, job: Job) -> None:
         server = self.settings.gerrit.get(job.server)
@@ -176,8 +192,15 @@ class Poster:
             ledger=describe_ledger(self._count(job.project)),
             replaces=job.kind is JobKind.REST and _count_tagged(client, job, PROVISIONAL_TAG) > 0,
         )
-        template = project.review.template
-        return compose(material, project.review, template.read_text() if template else None)
+        return self._worded(material, project)
+
+    def _worded(self, material: Material, project: TrackedProject) -> Review | None:
+        """The review in the words of the project's template, in the usual ones if it is broken."""
+        try:
+            return compose(material, project.review, read_template(project.review))
+        except UsageError as error:
+            self.say(f"{project.name}: {error} Till then the usual words are taken.")
+            return compose(material, project.review)
 
     def _count(self, project: str) -> LedgerCount | None:
         return self.database.read(
@@ -215,6 +238,13 @@ class Poster:
         """What marks the job's verdict on the change."""
         run = self._run(job)
         return PROVISIONAL_TAG if run and run.provisional else TAG
+
+    def _failed(self, job: Job, sentence: str) -> None:
+        """A fault on our side: it may pass, such as a database that another process holds."""
+        if job.verdict_attempts < MOST_TRIES:
+            self._later(job, sentence)
+        else:
+            self._note(job, VerdictState.REFUSED, sentence)
 
     def _not_found(self, job: Job, sentence: str) -> None:
         """A server that crashed may have lost its index of the newest changes for a while."""

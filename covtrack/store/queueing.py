@@ -266,9 +266,12 @@ def read_job(connection: Connection, job_id: int) -> Job | None:
     return None if row is None else _job(row)
 
 
-def jobs_in(connection: Connection, state: JobState, limit: int = 200) -> tuple[Job, ...]:
-    """Jobs of one state, oldest first."""
-    found = select(jobs).where(jobs.c.state == state.value).order_by(jobs.c.id).limit(limit)
+def jobs_in(
+    connection: Connection, state: JobState, limit: int = 200, *, server: str | None = None
+) -> tuple[Job, ...]:
+    """Jobs of one state (and of one server's changes and branches), oldest first."""
+    wanted = (jobs.c.state == state.value, *_on(server))
+    found = select(jobs).where(*wanted).order_by(jobs.c.id).limit(limit)
     return tuple(_job(row) for row in connection.execute(found))
 
 
@@ -290,10 +293,16 @@ def newest_jobs(
     return tuple(_job(row) for row in connection.execute(found))
 
 
-def pending_verdicts(connection: Connection, now: datetime, limit: int = 50) -> tuple[Job, ...]:
-    """Jobs whose verdict is to be posted by now, oldest first."""
+def _on(server: str | None) -> tuple[ColumnElement[bool], ...]:
+    return () if server is None else (jobs.c.server == server,)
+
+
+def pending_verdicts(
+    connection: Connection, now: datetime, limit: int = 50, *, server: str | None = None
+) -> tuple[Job, ...]:
+    """Jobs whose verdict is to be posted by now (on one server), oldest first."""
     due = (jobs.c.verdict_not_before.is_(None)) | (jobs.c.verdict_not_before <= now)
-    wanted = (jobs.c.verdict.in_([state.value for state in DUE]), due)
+    wanted = (jobs.c.verdict.in_([state.value for state in DUE]), due, *_on(server))
     found = select(jobs).where(*wanted).order_by(jobs.c.id).limit(limit)
     return tuple(_job(row) for row in connection.execute(found))
 

@@ -9,12 +9,16 @@ from fractions import Fraction
 from itertools import product
 from typing import Any
 
+from fixtures import MonkeyPatch
+
+from covtrack.gerrit.settings import ReviewSettings
 from covtrack.gerrit.verdict import FINAL, PROVISIONAL_TAG, TAG
 from covtrack.store import queueing
-from covtrack.store.queued import DUE, JobKind, JobState, NewJob, VerdictState
+from covtrack.store.queued import DUE, Job, JobKind, JobState, NewJob, VerdictState
 from jobs.results import Kind
 from tests.integration.test_slow_gerrit import TIMEOUT, PostingCase
 from tests.samples import OPEN, RESULT
+from venv_builder.errors import InfrastructureError
 
 PENDING = {"verdict": VerdictState.PENDING.value}
 # How far a verdict came before a kill: where it was tried, Gerrit never saw it.
@@ -24,7 +28,7 @@ OVER = {"verdict": VerdictState.OBSOLETE.value}
 UNTOLD = PENDING | {"verdict_attempts": 1, "verdict_not_before": None}  # as a kill leaves it
 
 
-class BudgetPostingTest(PostingCase):
+class MeasuredCase(PostingCase):
     def put_failed(self) -> int:
         """Not a failed job but a measured one, of a change whose budget ended."""
         return self.put_change()
@@ -96,6 +100,8 @@ class BudgetPostingTest(PostingCase):
         self.assertFalse([state for state in self.states() if state in DUE])
         self.poster.step()
 
+
+class BudgetPostingTest(MeasuredCase):
     def test_each_once_and_the_final_one_says_so(self) -> None:
         self.settle()
         self.assertEqual([PROVISIONAL_TAG], self.tags())
@@ -165,3 +171,68 @@ class BudgetPostingTest(PostingCase):
         self.job_id = self.put_rest()
         self.step_until_said()
         self.assertEqual([PROVISIONAL_TAG, TAG], self.tags())
+
+
+class FaultOnOurSideTest(MeasuredCase):
+    """What goes wrong here costs no verdict."""
+
+    def put_failed(self) -> int:
+        return self.put_change(provisional=False)
+
+    def set_template(self, text: str | None) -> None:
+        path = self.folder / "words.j2"
+        path.unlink(missing_ok=True)
+        if text is not None:
+            path.write_text(text)
+        review = ReviewSettings(template=path)
+        project = self.poster.settings.projects["p"].model_copy(update={"review": review})
+        settings = self.poster.settings.model_copy(update={"projects": {"p": project}})
+        self.poster.settings = settings
+
+    def test_own_words(self) -> None:
+        self.set_template("So it is: {{ patch }}")
+        self.settle()
+        self.assertIn("So it is: unknown", self.texts()[0])
+
+    def test_broken_words(self) -> None:
+        for text in (None, "{{ nothing }}", "{% if %}"):
+            self.set_template(text)
+            self.put_change("recheck coverage", provisional=False)
+            self.settle()
+            self.assertIn("Patch coverage: unknown", self.texts()[-1])
+            self.assertIn("Till then the usual words are taken.", " ".join(self.said))
+            self.said.clear()
+
+    def test_a_fault_that_passes(self) -> None:
+        self.useFixture(MonkeyPatch("covtrack.gerrit.posting.FIRST_DELAY", 0.0))
+        with MonkeyPatch("covtrack.gerrit.posting.recall_result", refuse):
+            self.poster.step()
+        self.assertEqual([VerdictState.PENDING], self.states())
+        self.assertIn("the disk is full", " ".join(self.said))
+        self.settle()
+        self.assertEqual(([TAG], [VerdictState.POSTED]), (self.tags(), self.states()))
+
+    def test_a_mistake_of_ours_holds_no_other_verdict_up(self) -> None:
+        self.useFixture(MonkeyPatch("covtrack.gerrit.posting.MOST_TRIES", 3))
+        self.useFixture(MonkeyPatch("covtrack.gerrit.posting.FIRST_DELAY", 0.0))
+        self.put_change(provisional=False)
+        broken, calls = self.job_id, []
+        post = self.poster._post
+
+        def post_others(job: Job) -> None:
+            calls.append(job.job_id)
+            if job.job_id == broken:
+                raise ZeroDivisionError("a test")
+            post(job)
+
+        self.useFixture(
+            MonkeyPatch("covtrack.gerrit.posting.Poster._post", lambda _, job: post_others(job))
+        )
+        self.settle()
+        self.assertEqual([VerdictState.REFUSED, VerdictState.POSTED], self.states())
+        self.assertEqual(4, calls.count(broken))
+
+
+def refuse(*_: object) -> None:
+    """As a database that cannot be read for the moment."""
+    raise InfrastructureError("the disk is full")

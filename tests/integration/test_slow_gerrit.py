@@ -168,7 +168,7 @@ class PostingCase(TestCase):
             state=self.folder, projects={"p": project}, gerrit={"fake": self.gerrit.server}
         )
         tracker = Tracker(settings, self.database, ignore)
-        return Poster(tracker, self.database, self.said.append, quick_client)
+        return Poster(tracker, self.database, self.said.append, connect=quick_client)
 
     def put_failed(self) -> int:
         job = NewJob(

@@ -7,12 +7,13 @@ import shutil
 import tempfile
 from pathlib import Path
 from textwrap import dedent
+from time import monotonic
 from typing import ClassVar
 
 from covtrack.gerrit.client import GerritClient
 from covtrack.gerrit.values import ChangeInfo, ReviewMessage
 from covtrack.store import inbox
-from covtrack.store.queued import JobKind, JobState, VerdictState
+from covtrack.store.queued import Job, JobKind, JobState, VerdictState
 from tests.gerrit_fixture import RealGerrit
 from tests.integration.test_serving import TAG, UNTESTED, ServeCase
 from tests.sample_project import FILES
@@ -109,6 +110,33 @@ class TwoServersTest(ServeCase):
         jobs = {(job.server, job.project) for job in self.jobs() if job.change == here.number}
         self.assertEqual({("real", self.project), ("other", self.theirs)}, jobs)
         self.assertEqual((1, 1), (len(self.verdicts(here)), len(self.their_verdicts(there))))
+
+    def test_one_that_hangs_holds_no_other_up(self) -> None:
+        self.start()
+        self.wait(lambda: self.log().count("listening") >= 2)
+        first = self.push_there("First")
+        self.wait(lambda: self.their_verdicts(first))
+        self.wait(self.is_idle)
+        second = self.push_there("Second")
+        self.wait(lambda: self.job_there(second))
+        with self.other.hanging():
+            here = self.push_here("Meanwhile")
+            begun = monotonic()
+            self.assertEqual(1, len(self.wait_for_verdicts(here)))
+            self.assertLess(monotonic() - begun, 30)  # a request to the other waits as long
+            self.assertEqual([], self.posted_there(second))
+        self.wait(lambda: self.their_verdicts(second))
+        self.wait(self.is_idle)
+        self.assertEqual(1, len(self.their_verdicts(second)))
+
+    def job_there(self, info: ChangeInfo) -> Job | None:
+        found = (job for job in self.jobs() if job.server == "other")
+        return next((job for job in found if job.change == info.number), None)
+
+    def posted_there(self, info: ChangeInfo) -> list[Job]:
+        """Its job, if the database holds its verdict for posted."""
+        job = self.job_there(info)
+        return [job] if job and job.verdict is VerdictState.POSTED else []
 
     def test_one_goes_on_while_the_other_is_away_and_nothing_is_lost(self) -> None:
         self.start()

@@ -5,20 +5,27 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from testtools import TestCase
 
+from covtrack.gerrit.line_comments import EarlierComment
 from covtrack.gerrit.policy import count_lost, decide, parse_footers
 from covtrack.gerrit.settings import ReviewSettings
 from covtrack.gerrit.verdict import (
+    LISTS,
     LONGEST,
-    EarlierComment,
+    NUMBERS,
+    WORDS,
     Gain,
     Material,
     Review,
+    _words,
+    check_template,
     compose,
     render_failure,
 )
@@ -269,6 +276,24 @@ class MessageTest(TestCase):
             "{{ 'a'.split()[9] + 1 }}",
         ):
             self.assertRaises(UsageError, compose, material(measured()), SETTINGS, text)
+
+    def test_a_template_is_tried_with_all_that_it_may_name(self) -> None:
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "words.j2"
+            path.write_text(
+                " ".join(f"{{{{ {name} }}}}" for name in _words(material(measured()), 0))
+            )
+            self.assertEqual(str(path), check_template(ReviewSettings(template=path)))
+            for text in ("{{ nothing }}", "{% if %}"):
+                path.write_text(text)
+                self.assertRaises(UsageError, check_template, ReviewSettings(template=path))
+            path.write_bytes(b"\xff")
+            self.assertRaises(UsageError, check_template, ReviewSettings(template=path))
+            path.unlink()
+            self.assertRaises(UsageError, check_template, ReviewSettings(template=path))
+        self.assertIsNone(check_template(ReviewSettings()))
+        named = {*WORDS, *LISTS, *NUMBERS}
+        self.assertEqual(named, set(_words(material(measured()), 0)))
 
     def test_a_failure_is_not_the_changes_doing(self) -> None:
         review = render_failure("The index is away.", "Try later.", None)

@@ -196,12 +196,14 @@ class LoadTest(SettingsCase):
 
     def test_paths_count_from_the_file(self) -> None:
         text = "state = 'st'\n[projects.p]\ngit = '../repo'\nconstraints = 'uc.txt'\n"
+        text += "[projects.p.review]\ntemplate = 'words.j2'\n"
         settings = self.load(text)
         self.assertEqual(self.folder / "st", settings.state)
         self.assertEqual(f"sqlite:///{self.folder}/st/covtrack.sqlite", settings.database_url)
         project = settings.project("p")
         self.assertEqual(str(self.folder.parent / "repo"), project.git)
         self.assertEqual(str(self.folder / "uc.txt"), project.constraints)
+        self.assertEqual(self.folder / "words.j2", project.review.template)
 
     def test_wheels_count_from_the_file_and_may_be_all_there_is(self) -> None:
         settings = self.load('wheels = "wheels"\nindex = false\n')
