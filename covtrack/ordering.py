@@ -10,11 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from covtrack.bases import Target
 from covtrack.ledger import against, find_complete
 from covtrack.settings import TrackedProject
 from covtrack.store import building, ledgering
 from covtrack.store.queued import OF_CHANGE, Job, JobKind, NewBuild
-from covtrack.tracking import Order, Target, Tracker
+from covtrack.tracking import Order, Tracker
 from jobs.order import OrderedBase, OrderedCommit, StepOrder
 from jobs.project import ProjectSettings
 from jobs.repository import Mirror
@@ -82,7 +83,7 @@ def make_order(
         asked = Order(revision=revision, fetch=False, budget=budget)
         target = tracker.resolve(project, mirror, asked)
         tracker.database.save_project(project.name, target.branch, project.share)
-        nearest = tracker.find_base(project, mirror, target)
+        nearest = tracker.bases.nearest(project, mirror, target)
         commits = _commits(job, mirror, target, nearest)
         if not commits:
             return None
@@ -90,7 +91,7 @@ def make_order(
         target = _target_of(target, mirror, first)
         base = None
         if first.select is not Select.ALL:
-            base = tracker.same_tree(project, mirror, target, nearest) or nearest
+            base = tracker.bases.same_tree(project, mirror, target, nearest) or nearest
         return StepOrder(
             run_id=run_id,
             settings=settings_for_agents(project),

@@ -12,16 +12,15 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from covtrack.bases import Bases, Target
 from covtrack.learning import learn_flips
-from covtrack.packing import unpacked
 from covtrack.settings import Settings
 from covtrack.store.database import Database
-from covtrack.store.values import StoredRun
 from jobs.clone import clone_root, inspect_clone
 from jobs.job import run_job
 from jobs.project import ProjectSettings
 from jobs.replica import Replica
-from jobs.repository import Commit, Mirror
+from jobs.repository import Mirror
 from jobs.request import Base, Places, Request
 from jobs.results import JobResult, Kind, Select
 from jobs.snapshot import file_digest
@@ -46,19 +45,6 @@ class Order:
     budget: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """A resolved order: which commit of which branch, and what kind of result it will be."""
-
-    commit: Commit
-    branch: str
-    tip: str
-    kind: Kind
-    base_from: str
-    select: Select
-    budget: float | None = None
-
-
 class Tracker:
     """Runs jobs of configured projects in this process; one job at a time per project."""
 
@@ -68,6 +54,7 @@ class Tracker:
         self.listener = listener
         root = settings.state / "environments"
         self.environments = EnvironmentCache(root, wheels=settings.wheel_source)
+        self.bases = Bases(settings.state, database, listener)
 
     def folder(self, project: str) -> Path:
         """The project's own folder below the state folder."""
@@ -107,9 +94,9 @@ class Tracker:
             mirror = self.mirror(project.name)
             target = self.resolve(project, mirror, order)
             self.database.save_project(project.name, target.branch, project.share)
-            base = self.find_base(project, mirror, target)
+            base = self.bases.nearest(project, mirror, target)
             if order.base is None:
-                base = self.same_tree(project, mirror, target, base) or base
+                base = self.bases.same_tree(project, mirror, target, base) or base
             if base is None and target.kind is Kind.CHANGE and target.select is not Select.ALL:
                 base = self._make_base(project, mirror, target)
             return self._measure(project, mirror, target, base, self._warnings(project, order))
@@ -130,13 +117,13 @@ class Tracker:
             mirror = self.mirror(project.name)
             start = self.resolve(project, mirror, Order(fetch=fetch))
             self.database.save_project(project.name, start.branch, project.share)
-            nearest = self.find_base(project, mirror, start)
+            nearest = self.bases.nearest(project, mirror, start)
             shas = mirror.between(nearest.commit, start.tip) if nearest else (start.tip,)
             results = []
             for sha in shas:
                 target = replace(start, commit=mirror.commit(sha), base_from=sha)
-                base = self.find_base(project, mirror, target)
-                base = self.same_tree(project, mirror, target, base) or base
+                base = self.bases.nearest(project, mirror, target)
+                base = self.bases.same_tree(project, mirror, target, base) or base
                 results.append(self._measure(project, mirror, target, base, ()))
                 told(results[-1])
                 if not results[-1].complete:
@@ -188,73 +175,6 @@ class Tracker:
             notes.append("The clone is shallow: earlier baselines may be out of its reach.")
         return tuple(notes)
 
-    def find_base(self, project: ProjectSettings, mirror: Mirror, target: Target) -> Base | None:
-        """The nearest measured ancestor whose snapshot is whole; damaged ones are set aside.
-
-        A change may rest on the unmerged changes below it, a baseline on baselines alone. What was
-        measured of a change itself is no ground to compare it with: see `same_tree`.
-        """
-        found = self.database.baselines(
-            project.name,
-            target.branch,
-            exact=target.select is not Select.CHANGED,
-            changes=target.kind is Kind.CHANGE,
-        )
-        runs = {run.commit: run for run in found if _is_ground(run, target)}
-        while True:
-            nearest = mirror.nearest(target.base_from, tuple(runs))
-            if nearest is None:
-                return None
-            base = self._open_base(project.name, runs.pop(nearest))
-            if base is not None:
-                return base
-
-    def same_tree(
-        self, project: ProjectSettings, mirror: Mirror, target: Target, nearest: Base | None
-    ) -> Base | None:
-        """A measured commit with the same tree: nothing of it has to run again.
-
-        So a rebase that changes no file, another message, or the merge of what was measured.
-        """
-        if target.select is Select.ALL:
-            return None
-        run = self.database.find_tree(
-            project.name, target.commit.tree, exact=target.select is not Select.CHANGED
-        )
-        known = nearest.commit if nearest else None
-        if run is None or run.commit == known or not mirror.has(run.commit):
-            return None
-        if not _answers(run, target):
-            return None
-        base = self._open_base(project.name, run)
-        if base is None:
-            return None
-        sentence = f"{run.commit[:10]} has the same tree: its result holds here too."
-        self.listener(Noted(sentence=sentence))
-        if nearest is None:
-            return replace(base, before=None)
-        return replace(base, before=nearest.before, compared=nearest.commit)
-
-    def _open_base(self, project: str, run: StoredRun) -> Base | None:
-        snapshot = unpacked(self.settings.state / run.snapshot)
-        if snapshot.is_file() and file_digest(snapshot) == run.sha256:
-            return Base(commit=run.commit, snapshot=snapshot, before=run.as_before)
-        aside = snapshot.with_suffix(".corrupt")
-        if snapshot.is_file():
-            snapshot.replace(aside)
-        if not aside.is_file():  # its state folder may be another machine's
-            sentence = f"The snapshot of {run.commit[:10]} is not below {self.settings.state}"
-            self.listener(Noted(sentence=f"{sentence}: nothing is built on it here."))
-            return None
-        self.database.forget_snapshot(run.run_id)
-        self.listener(
-            Noted(
-                sentence=f"The baseline of {run.commit[:10]} was damaged: it is set aside and "
-                "will be measured anew."
-            )
-        )
-        return None
-
     def _make_base(self, project: ProjectSettings, mirror: Mirror, target: Target) -> Base | None:
         """Measure the commit that the change forks off, in full, and store it as baseline."""
         fork = mirror.merge_base(target.base_from, target.tip)
@@ -274,7 +194,7 @@ class Tracker:
             select=Select.ALL,
         )
         self._measure(project, mirror, full, None, ())
-        return self.find_base(project, mirror, target)
+        return self.bases.nearest(project, mirror, target)
 
     def _measure(
         self,
@@ -328,19 +248,6 @@ class Tracker:
         new = file.with_suffix(".new")
         new.write_text(json.dumps(asdict(need)))
         new.replace(file)
-
-
-def _is_ground(run: StoredRun, target: Target) -> bool:
-    """Whether a run may be built on: one of the commit itself only where it answers the order."""
-    if run.commit != target.commit.sha:
-        return True
-    is_change = target.kind is Kind.CHANGE and target.base_from == target.commit.sha
-    return not is_change and _answers(run, target)
-
-
-def _answers(run: StoredRun, target: Target) -> bool:
-    """Whether a run of the same tree answers the order: all affected tests, not those spared."""
-    return target.select is not Select.AFFECTED_ALL or not run.tests.spared
 
 
 def _read_need(file: Path) -> Need | None:
