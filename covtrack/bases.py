@@ -1,4 +1,4 @@
-"""Which measured commit a run may rest on: its nearest ancestor, or one of the same tree."""
+"""Which measured commit a run may rest on: an ancestor, one of the same tree, a patch set."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from jobs.request import Base
 from jobs.results import Kind, Select
 from jobs.snapshot import file_digest
 from venv_builder.progress import Listener, Noted
+
+MOST_LIKE = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +84,26 @@ class Bases:
             return replace(base, before=None)
         return replace(base, before=nearest.before, compared=nearest.commit)
 
+    def earlier(
+        self, project: ProjectSettings, mirror: Mirror, target: Target, nearest: Base | None
+    ) -> Base | None:
+        """The patch set before, as far as a like subject tells, compared as the `nearest` base is.
+
+        Any measured commit would do to rest on; from this one a rebase or a small amendment
+        reaches less than from the branch.
+        """
+        is_change = target.kind is Kind.CHANGE and target.base_from == target.commit.sha
+        if nearest is None or not is_change or target.select in (Select.ALL, Select.CHANGED):
+            return None
+        runs = self.database.baselines(project.name, target.branch, exact=True, changes=True)
+        like = [run for run in runs if _is_earlier(run, target) and run.commit != nearest.commit]
+        for run in sorted(like, key=lambda run: run.measured_at, reverse=True)[:MOST_LIKE]:
+            base = self._open(project.name, run) if mirror.has(run.commit) else None
+            if base is not None:
+                compared = nearest.compared or nearest.commit
+                return replace(base, before=nearest.before, compared=compared)
+        return None
+
     def _open(self, project: str, run: StoredRun) -> Base | None:
         snapshot = unpacked(self.state / run.snapshot)
         if snapshot.is_file() and file_digest(snapshot) == run.sha256:
@@ -101,6 +123,12 @@ class Bases:
             )
         )
         return None
+
+
+def _is_earlier(run: StoredRun, target: Target) -> bool:
+    """Whether a run may be that of an earlier patch set, and answers the order."""
+    is_like = run.kind is Kind.CHANGE and run.subject == target.commit.subject
+    return is_like and run.commit != target.commit.sha and _answers(run, target)
 
 
 def _is_ground(run: StoredRun, target: Target) -> bool:

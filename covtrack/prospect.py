@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
+from pathlib import Path
 
 from covtrack.contract import PatchReport
 from covtrack.cutting import FOLDER as CUTS
@@ -18,6 +19,7 @@ from covtrack.full_runs import run_in_full
 from covtrack.prospect_results import Figures, Prospect, ProspectedChange, Verified
 from covtrack.store.values import StoredRun
 from covtrack.tracking import Order, Tracker
+from jobs.cuts import read_ran
 from jobs.holding import Unproven, hold
 from jobs.joining import OpenChange, Prospective, join_changes
 from jobs.landing import Landed, Landing, State, land
@@ -172,7 +174,7 @@ class Prospector:
         fork = self._fork(tip, sha)
         nearest = runs[builds_on] if builds_on else self._nearest_baseline(landing.branch, fork)
         against = nearest or runs[tip]
-        chosen = partial(self._executed, change, tip, builds_on)
+        chosen = partial(self._executed, change, tip, builds_on, against)
         return OpenChange(
             commit=sha,
             against=against.commit,
@@ -181,16 +183,31 @@ class Prospector:
         )
 
     def _executed(
-        self, change: Landed, tip: str, builds_on: str | None, ran: Collection[str]
+        self,
+        change: Landed,
+        tip: str,
+        builds_on: str | None,
+        against: StoredRun,
+        ran: Collection[str],
     ) -> frozenset[str]:
         """Of the commits where the tests `ran`, those unmerged at which they ran for the change.
 
-        Those below it that are no change of their own here, and earlier patch sets of its tree.
+        Those below it that are no change of their own here, and earlier patch sets: commits that
+        are in no branch, and where no test of the run that it is held against ran. One too many
+        only makes more tests be held for the change's own, whose rows are true of its tree.
         """
         sha = change.commit.sha
         below = self._ahead(tip, sha) - (self._ahead(tip, builds_on) if builds_on else set())
-        tree = change.commit.tree
-        return frozenset(o for o in ran if o in below or self._unmerged_tree(tip, o) == tree)
+        earlier = {o for o in ran if o not in below and self._unmerged(tip, o)}
+        if earlier:
+            earlier -= self._ran_at(self.cutter.snapshot(against))
+        return frozenset(o for o in ran if o in below or o in earlier)
+
+    @staticmethod
+    @cache
+    def _ran_at(snapshot: Path) -> frozenset[str]:
+        """The commits at which the tests of a snapshot ran; none where it is gone."""
+        return read_ran(snapshot) if snapshot.is_file() else frozenset()
 
     @cache  # noqa: B019 (a prospector lives for one prospect)
     def _fork(self, tip: str, sha: str) -> str:
@@ -201,10 +218,9 @@ class Prospector:
         return self.mirror.ahead(tip, sha)
 
     @cache  # noqa: B019
-    def _unmerged_tree(self, tip: str, sha: str) -> str | None:
-        """The tree of a commit that is not in the branch; None of others, and of unknown ones."""
-        unmerged = self.mirror.has(sha) and not self.mirror.is_ancestor(sha, tip)
-        return self.mirror.commit(sha).tree if unmerged else None
+    def _unmerged(self, tip: str, sha: str) -> bool:
+        """Whether a commit is known, and not in the branch."""
+        return self.mirror.has(sha) and not self.mirror.is_ancestor(sha, tip)
 
     def _base(self, run: StoredRun) -> Base:
         return Base(commit=run.commit, snapshot=self.cutter.snapshot(run), before=run.as_before)

@@ -95,11 +95,15 @@ class Tracker:
             target = self.resolve(project, mirror, order)
             self.database.save_project(project.name, target.branch, project.share)
             base = self.bases.nearest(project, mirror, target)
+            same = None
             if order.base is None:
-                base = self.bases.same_tree(project, mirror, target, base) or base
+                same = self.bases.same_tree(project, mirror, target, base)
+            base = same or base
             if base is None and target.kind is Kind.CHANGE and target.select is not Select.ALL:
                 base = self._make_base(project, mirror, target)
-            return self._measure(project, mirror, target, base, self._warnings(project, order))
+            other = None if same else self.bases.earlier(project, mirror, target, base)
+            notes = self._warnings(project, order)
+            return self._measure(project, mirror, target, base, notes, other)
 
     def advance(
         self,
@@ -203,6 +207,7 @@ class Tracker:
         target: Target,
         base: Base | None,
         notes: tuple[str, ...],
+        other: Base | None = None,
     ) -> JobResult:
         now = datetime.now(UTC)
         name = f"{target.commit.sha}-{now:%Y%m%dT%H%M%S%f}.coverage"
@@ -220,6 +225,7 @@ class Tracker:
             beside=self.other_needs(project.name),
             notes=notes,
             budget=target.budget,
+            other=other,
         )
         finished = run_job(request, snapshot, self.listener)
         snapshot.chmod(0o444)

@@ -1,4 +1,4 @@
-"""Chooses the tests of a job: asks the base's snapshot and outlines, and applies the rules.
+"""Chooses the base and the tests of a job: asks snapshots and outlines, and applies the rules.
 
 What cannot be told from the base (other settings, variables or entry points) makes all tests
 run, and says so.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from jobs.footprint import Footprints, Witness
 from jobs.ground import Ground
@@ -16,11 +16,70 @@ from jobs.question import Question, changed_entry_points
 from jobs.request import Request
 from jobs.results import Select
 from jobs.selection import Selection, select_affected, select_all, select_changed, tests_around
-from jobs.snapshot import Circumstances, TestRecord, read_circumstances, read_measured
+from jobs.snapshot import (
+    Circumstances,
+    TestRecord,
+    read_circumstances,
+    read_measured,
+    read_tests,
+)
 from venv_builder.errors import UsageError
 
 # Seconds of affected tests below which all of them run: to choose would cost more.
 WORTH_SPARING = 2.0
+# Seconds of tests below which no other base is asked.
+WORTH_ASKING = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """What a job rests on, the tests known there, and those that run."""
+
+    request: Request
+    ground: Ground
+    known: Mapping[str, TestRecord]
+    selection: Selection
+
+    @property
+    def seconds(self) -> float:
+        """How long the known tests took that are to run."""
+        return seconds_of(self.selection, self.known)
+
+
+def choose_base(request: Request, ground: Ground, counting: Collection[str]) -> Chosen:
+    """The selection of a job, from the request's base or its other one, where less has to run.
+
+    To ask both costs time, so the other one is asked only where the tests take longer. From both
+    the result is the same: the tests of a base that a difference does not reach run as they did.
+    """
+    chosen = _choose(request, ground, counting)
+    if request.other is None or chosen.seconds <= WORTH_ASKING:
+        return chosen
+    sha, other = request.commit.sha, request.other
+    mirror = request.mirror
+    diff, blobs = mirror.diff(other.commit, sha), mirror.blobs(other.commit)
+    second = _choose(replace(request, base=other), ground.based_on(diff, blobs), counting)
+    if not (second.selection.carry and is_cheaper(second, chosen)):
+        return chosen
+    note = f"Rests on {other.commit[:10]}, an earlier patch set: less has to run from there."
+    notes = (*second.selection.notes, note)
+    return replace(second, selection=replace(second.selection, notes=notes))
+
+
+def _choose(request: Request, ground: Ground, counting: Collection[str]) -> Chosen:
+    known = read_tests(request.base.snapshot) if request.base else {}
+    selection = choose_tests(request, ground, known, counting)
+    return Chosen(request=request, ground=ground, known=known, selection=selection)
+
+
+def is_cheaper(one: Chosen, other: Chosen) -> bool:
+    """Whether the tests of one take less time."""
+    return one.seconds < other.seconds
+
+
+def seconds_of(selection: Selection, known: Mapping[str, TestRecord]) -> float:
+    """How long the known tests took for which there is a reason to run."""
+    return sum(known[test].seconds for test in selection.reasons if test in known)
 
 
 def choose_tests(
@@ -75,7 +134,7 @@ def need_modules(request: Request, ground: Ground) -> None:
 
 def is_to_bound(request: Request, selection: Selection, known: Mapping[str, TestRecord]) -> bool:
     """Whether the affected tests took long enough to choose among them, or longer than may be."""
-    seconds = sum(known[test].seconds for test in selection.reasons if test in known)
+    seconds = seconds_of(selection, known)
     if request.budget is not None and seconds > request.budget:
         return True
     return request.select is Select.AFFECTED and seconds > WORTH_SPARING

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.carrying import merge_rows, merge_tests
-from jobs.choosing import choose_tests
+from jobs.choosing import choose_base
 from jobs.execution import Execution, Ran, find_faults, parse_sources
 from jobs.ground import cpu_seconds, set_up
 from jobs.measure import NOTHING, Executed, measure_tree
@@ -37,7 +37,6 @@ from jobs.snapshot import (
     count_proofs,
     read_contexts,
     read_executed,
-    read_tests,
 )
 from jobs.suite import TestModule
 from jobs.vendored import CONF, make_matcher, parse_common_conf
@@ -66,11 +65,12 @@ def run_job(request: Request, target: Path, listener: Listener) -> Finished:
     held = ExitStack()
     try:
         ground = set_up(request, stages, held)
-        known = read_tests(request.base.snapshot) if request.base else {}
         with stages.stage("parse"):
             parsed = parse_sources(request, ground)
         with stages.stage("select"):
-            selection = choose_tests(request, ground, known, parsed.files)
+            chosen = choose_base(request, ground, parsed.files)
+        request, ground, known = chosen.request, chosen.ground, chosen.known
+        selection = chosen.selection
         notes = (*request.notes, *ground.prepared.notes, *selection.notes)
         for note in notes:
             listener(Noted(sentence=note))

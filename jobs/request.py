@@ -15,8 +15,8 @@ from venv_builder import EnvironmentCache, Need
 class Base:
     """What a job builds on: a measured commit and its snapshot.
 
-    Mostly an ancestor; any other has the same tree. `before` are the counts to compare with, those
-    of the commit `compared`, which is the base itself where that is None.
+    Mostly an ancestor; any other has the same tree, or is an earlier patch set. `before` are the
+    counts to compare with, those of the commit `compared`, the base itself where that is None.
     """
 
     commit: str
@@ -42,7 +42,7 @@ class Request:
     `append` is the way of 2013, for comparison: what changed test files run is added to the
     base's data, whose lines stay where they were. `only`, if set, are the known tests that run of
     those selected. `budget` is seconds of known tests, by their durations, after which the result
-    is provisional; None is whole.
+    is provisional; None is whole. `other` is a base from which less may have to run.
     """
 
     settings: ProjectSettings
@@ -59,3 +59,4 @@ class Request:
     append: bool = False
     only: frozenset[str] | None = None
     budget: float | None = None
+    other: Base | None = None

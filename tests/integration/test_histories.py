@@ -113,6 +113,40 @@ class BranchHistoryTest(HistoryTest):
     settings: Mapping[str, object] = {"branch_coverage": True}
 
 
+class PatchSetHistoryTest(HistoryTest):
+    """Patch sets of one change on a branch that moves, each resting on the one before it."""
+
+    steps = 4
+
+    def setUp(self) -> None:
+        self.useFixture(MonkeyPatch("jobs.choosing.WORTH_ASKING", -1.0))
+        self.useFixture(MonkeyPatch("jobs.choosing.is_cheaper", lambda *_: True))
+        super().setUp()
+
+    def test_history(self) -> None:
+        editor = Editor(self.root, random.Random(f"{SEED} {type(self).__name__}"))
+        said: list[str] = []
+        rested = 0
+        git = self.clone.repo.git
+        for _ in range(int(STEPS or self.steps)):
+            for branch, subject in (("master", "The branch"), ("topic", "The change")):
+                git.checkout("-q", "-B", branch, "master")
+                said.append("; ".join(editor.edit() for _ in range(editor.chance.choice((1, 2)))))
+                commit = self.clone.commit_all(subject)
+                full = self.measure_apart(commit)
+                if not full.complete:
+                    git.reset("-q", "--hard", "HEAD~")
+                    said[-1] += " (taken back)"
+                    continue
+                self.notes.clear()
+                result = self.measure(commit, Select.AFFECTED)
+                self.compare(full, result, "\n".join(said))
+                rested += any("an earlier patch set" in note for note in self.notes)
+                said[-1] += f" ({result.tests.run} run)"
+        self.addDetail("history", text_content("\n".join(said)))
+        self.assertGreater(rested, 0)
+
+
 class SparingHistoryTest(HistoryTest):
     """Of the affected tests as few run as prove the lines: still no line differs.
 
