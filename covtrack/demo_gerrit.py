@@ -20,7 +20,7 @@ import click
 from covtrack.demo import clear_folder, newest_python
 from covtrack.demo_history import History, Step, make_history, push_to
 from covtrack.gerrit.client import GerritClient
-from covtrack.gerrit.local_parts import missing_parts
+from covtrack.gerrit.local_parts import gerrit_version, missing_parts
 from covtrack.gerrit.local_server import LocalGerrit
 from covtrack.gerrit.values import ChangeInfo, InlineComment, ReviewMessage
 from covtrack.gerrit.verdict import OURS
@@ -129,7 +129,7 @@ def run_gerrit_demo(
 
 
 def _require_parts() -> None:
-    reason = missing_parts()
+    reason = missing_parts(gerrit_version())
     if reason is not None:
         raise InfrastructureError(
             reason,

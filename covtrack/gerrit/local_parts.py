@@ -16,6 +16,8 @@ from venv_builder.processes import check_command
 
 START_SECONDS = 120.0
 BOUNCY_CASTLE = ("bcprov", "bcpg", "bcutil", "bcpkix")
+# Releases in Maven Central, newest first, and the Java that each needs.
+RELEASES = {"3.13.0": 21, "3.10.0": 17}
 TOOLS = ("javac", "mvn", "git", "ssh", "ssh-keygen")
 # Raised when what lies in the template's folder changes.
 TEMPLATE_FORMAT = 1
@@ -40,17 +42,18 @@ public class Launcher {
 """
 
 
-def missing_parts() -> str | None:
+def missing_parts(version: str) -> str | None:
     """What keeps a local Gerrit from running here, as one sentence; None where all is there.
 
     Fetches the jars where they are not in the local Maven repository (80 MB, once).
     """
-    return java.missing_parts("A local Gerrit", TOOLS, 17, _artifacts())
+    thing = f"A local Gerrit {version}"
+    return java.missing_parts(thing, TOOLS, RELEASES[version], _artifacts(version))
 
 
-def make_template(cache: Path) -> Path:
+def make_template(cache: Path, version: str) -> Path:
     """The folder with an initialised site and the compiled launcher, made when first asked for."""
-    folder = cache / f"{gerrit_version()}-{TEMPLATE_FORMAT}"
+    folder = cache / f"{version}-{TEMPLATE_FORMAT}"
     if folder.is_dir():
         return folder
     cache.mkdir(parents=True, exist_ok=True)
@@ -60,7 +63,9 @@ def make_template(cache: Path) -> Path:
         (new / "Launcher.java").write_text(LAUNCHER)
         check_command(["javac", "--release", "17", "Launcher.java"], cwd=new)
         init = ("Init", "-d", new / "site", "--batch", "--dev", "--no-auto-start")
-        check_command([*java_command(new), *init], cwd=new, timeout=START_SECONDS)
+        check_command(
+            [*java_command(new, version, os.getpid()), *init], cwd=new, timeout=START_SECONDS
+        )
         try:
             new.rename(folder)
         except OSError:  # Somebody else was quicker.
@@ -69,16 +74,18 @@ def make_template(cache: Path) -> Path:
     return folder
 
 
-def java_command(template: Path) -> list[str]:
-    """The words that start one of Gerrit's programs, its name and arguments still to come."""
-    jars = [str(artifact.path) for artifact in _artifacts()]
+def java_command(template: Path, version: str, starter: int) -> list[str]:
+    """The words that start one of Gerrit's programs, its name and arguments still to come.
+
+    It ends with the process `starter`.
+    """
+    jars = [str(artifact.path) for artifact in _artifacts(version)]
     path = os.pathsep.join([*jars, str(template)])
-    return [java_program(), *JVM, f"-Dcovtrack.starter={os.getpid()}", "-cp", path, "Launcher"]
+    program = java_program(RELEASES[version])
+    return [program, *JVM, f"-Dcovtrack.starter={starter}", "-cp", path, "Launcher"]
 
 
-def _artifacts() -> Iterator[Artifact]:
-    """The jars, told one by one: of which release, java is asked once it is known to be there."""
-    version = gerrit_version()
+def _artifacts(version: str) -> Iterator[Artifact]:
     for name in ("gerrit-acceptance-framework", "gerrit-plugin-api"):
         yield Artifact(group="com.google.gerrit", name=name, version=version)
     for name in BOUNCY_CASTLE:
@@ -86,5 +93,6 @@ def _artifacts() -> Iterator[Artifact]:
 
 
 def gerrit_version() -> str:
-    """The newest release of Maven Central that this machine's Java runs."""
-    return "3.13.0" if java_release() >= 21 else "3.10.0"
+    """The newest release of Maven Central that this machine's first Java runs."""
+    found = java_release(java_program())
+    return next((version for version, least in RELEASES.items() if found >= least), "3.10.0")

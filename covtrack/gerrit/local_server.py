@@ -42,12 +42,21 @@ STOP_SECONDS = 10.0
 class LocalGerrit:
     """One Gerrit in `folder`, an empty or absent one; as a context manager it starts and ends.
 
-    `name` is what the server is called in messages. An initialised site is kept under `cache`
-    (default: the user's cache folder) and copied from then on. Everything raises
-    InfrastructureError with what the server said.
+    `name` is what the server is called in messages, `version` one of RELEASES (default: the newest
+    that runs here); it ends with the process `starter` (default: this one). An initialised site is
+    kept under `cache` (default: the user's cache folder) and copied from then on. Everything
+    raises InfrastructureError with what the server said.
     """
 
-    def __init__(self, folder: Path, *, name: str = "local", cache: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        name: str = "local",
+        version: str | None = None,
+        starter: int | None = None,
+        cache: Path | None = None,
+    ) -> None:
         self._folder = folder.resolve()
         self._site = self._folder / "site"
         self._key = self._folder / "id_ed25519"
@@ -55,6 +64,8 @@ class LocalGerrit:
         self._http, self._ssh = free_ports(2)
         self._process: ProcessGroup | None = None
         self._name = name
+        self._version = version or gerrit_version()
+        self._starter = starter or os.getpid()
 
     @property
     def server(self) -> GerritServer:
@@ -87,7 +98,7 @@ class LocalGerrit:
     @property
     def version(self) -> str:
         """The release that it is; the server itself says "(dev)"."""
-        return gerrit_version()
+        return self._version
 
     def __enter__(self) -> Self:
         try:
@@ -188,11 +199,13 @@ class LocalGerrit:
         return decode_answer(answer.content) if answer.content else None
 
     def _make_site(self) -> None:
-        reason = missing_parts()
+        reason = missing_parts(self._version)
         if reason is not None:
             raise InfrastructureError(reason)
         self._folder.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(make_template(self._cache) / "site", self._site, symlinks=True)
+        shutil.copytree(
+            make_template(self._cache, self._version) / "site", self._site, symlinks=True
+        )
         settings = {
             "sshd.listenAddress": f"127.0.0.1:{self._ssh}",
             "httpd.listenUrl": f"http://127.0.0.1:{self._http}/",
@@ -206,8 +219,9 @@ class LocalGerrit:
         run = uuid4().hex
         words = ("Daemon", "-d", self._site, "--console-log", "--headless", f"--run-id={run}")
         log = self._folder / "daemon.log"
+        template = make_template(self._cache, self._version)
         self._process = start_group(
-            [*java_command(make_template(self._cache)), *words],
+            [*java_command(template, self._version, self._starter), *words],
             cwd=self._folder,
             env=dict(os.environ),
             stdout=self._folder / "daemon.out",

@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 from textwrap import dedent
 
+from covtrack.gerrit.failures import Unreachable
 from covtrack.store import inbox
 from covtrack.store.queued import ALIVE, Job, JobKind, JobState
 from jobs.replica import Replica
+from tests.gerrit_fixture import RealGerrit, own_gerrit
 from tests.integration.test_serving import ROOT, STATE, UNTESTED, ServeCase
 from tests.sample_project import FILES
 from venv_builder.processes import check_command
@@ -18,12 +20,16 @@ SHAPES = dedent(FILES["sample/shapes.py"])
 
 
 class AwayTest(ServeCase):
+    @classmethod
+    def find_gerrit(cls) -> RealGerrit:
+        return own_gerrit(cls)
+
     def setUp(self) -> None:
         super().setUp()
         self.addCleanup(self.gerrit_is_back)
 
     def gerrit_is_back(self) -> None:
-        """Other tests of this process use the server too."""
+        """The other test uses the server too."""
         self.gerrit.restart()
 
     def covtrack(self, *words: str) -> str:
@@ -85,3 +91,9 @@ class AwayTest(ServeCase):
         later = self.push(f"I{secrets.token_hex(20)}", "More", shapes=SHAPES + UNTESTED)
         self.wait_for_verdicts(later)
         self.wait(lambda: self.mirrored(later.ref))
+
+    def test_gerrit_knows_all_after_a_crash(self) -> None:
+        self.gerrit.kill()
+        self.assertRaises(Unreachable, self.client.version)
+        self.gerrit.restart()
+        self.assertEqual((self.project,), self.client.project_names(self.project))

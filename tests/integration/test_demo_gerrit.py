@@ -15,7 +15,7 @@ from testtools import TestCase
 
 from covtrack.demo_gerrit import run_gerrit_demo
 from covtrack.demo_history import History, Step
-from covtrack.gerrit.local_parts import missing_parts
+from covtrack.gerrit.local_parts import gerrit_version, missing_parts
 from covtrack.java import JAVA_VARIABLE
 from tests.sample_project import FILES
 from tests.scratch_git import ScratchRepository
@@ -57,7 +57,7 @@ class DemoTest(TestCase):
         self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
 
     def test_from_nothing_to_verdicts(self) -> None:
-        if reason := missing_parts():
+        if reason := missing_parts(gerrit_version()):
             self.skipTest(reason)
         out, err = io.StringIO(), io.StringIO()
         with redirect_stdout(out), redirect_stderr(err):

@@ -25,6 +25,7 @@ from covtrack.gerrit.dispatch import RECHECKED
 from covtrack.gerrit.values import ChangeInfo
 from tests.browser import Browser, Page
 from tests.full_gerrit import FullGerrit, count_marked, press, shown
+from tests.gerrit_fixture import RealGerrit, own_gerrit
 from tests.integration import test_serving
 from tests.sample_project import FILES
 from tests.typescript import check_types
@@ -86,6 +87,10 @@ class TypesTest(TestCase):
 
 class PluginCase(test_serving.ServeCase):
     """A covtrack on a port that is known before, and its plugin in the real Gerrit."""
+
+    @classmethod
+    def find_gerrit(cls) -> RealGerrit:
+        return own_gerrit(cls)
 
     def setUp(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:

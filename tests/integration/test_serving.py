@@ -23,7 +23,7 @@ from covtrack.gerrit.values import ChangeInfo, ReviewMessage
 from covtrack.store import queueing
 from covtrack.store.database import Database
 from covtrack.store.queued import ALIVE, DUE, Job, JobKind, JobState
-from tests.gerrit_fixture import RealGerrit, real_gerrit
+from tests.gerrit_fixture import NEWEST, RealGerrit, real_gerrit
 from tests.sample_project import FILES
 from tests.scratch_git import ScratchRepository
 from venv_builder.processes import Completed, ProcessGroup, run_command, start_group
@@ -64,8 +64,12 @@ class ServeCase(TestCase):
     @classmethod
     def setUpClass(cls) -> None:
         super().setUpClass()
-        cls.gerrit = real_gerrit()
-        cls.gerrit.grant_label("Coverage")
+        cls.gerrit = cls.find_gerrit()
+
+    @classmethod
+    def find_gerrit(cls) -> RealGerrit:
+        """The server that the tests are on: here that of all tests, which none may stop."""
+        return real_gerrit()
 
     def setUp(self) -> None:
         super().setUp()
@@ -192,6 +196,14 @@ class DoctorTest(ServeCase):
         self.assertEqual(3, done.status)
         for words in ("does not stream events", "vote on Kwality", "Cannot fetch http://127"):
             self.assertIn(words, done.stdout)
+
+
+class NewestDoctorTest(DoctorTest):
+    """The same on the newest release, where this machine has a Java for it."""
+
+    @classmethod
+    def find_gerrit(cls) -> RealGerrit:
+        return real_gerrit(NEWEST)
 
 
 class VerdictTest(ServeCase):

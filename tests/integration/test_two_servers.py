@@ -1,9 +1,11 @@
-"""One `covtrack serve` on two real Gerrit servers, whose changes have the same numbers."""
+"""One `covtrack serve` on two real Gerrit servers, whose changes have the same numbers.
+
+One is of the newest release, where this machine has a Java for it.
+"""
 
 from __future__ import annotations
 
 import secrets
-import shutil
 import tempfile
 from pathlib import Path
 from textwrap import dedent
@@ -11,10 +13,11 @@ from time import monotonic
 from typing import ClassVar
 
 from covtrack.gerrit.client import GerritClient
+from covtrack.gerrit.local_parts import missing_parts
 from covtrack.gerrit.values import ChangeInfo, ReviewMessage
 from covtrack.store import inbox
 from covtrack.store.queued import Job, JobKind, JobState, VerdictState
-from tests.gerrit_fixture import RealGerrit
+from tests.gerrit_fixture import NEWEST, RealGerrit, own_gerrit
 from tests.integration.test_serving import TAG, UNTESTED, ServeCase
 from tests.sample_project import FILES
 from tests.scratch_git import ScratchRepository
@@ -36,11 +39,12 @@ class TwoServersTest(ServeCase):
     @classmethod
     def setUpClass(cls) -> None:
         super().setUpClass()
-        folder = Path(tempfile.mkdtemp(prefix="covtrack-other-gerrit-"))
-        cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
-        cls.other = RealGerrit(folder, "other")
-        cls.addClassCleanup(cls.other.kill)
-        cls.other.start()
+        newest = NEWEST if missing_parts(NEWEST) is None else None
+        cls.other = own_gerrit(cls, "other", newest)
+
+    @classmethod
+    def find_gerrit(cls) -> RealGerrit:
+        return own_gerrit(cls)
 
     def setUp(self) -> None:
         super().setUp()
@@ -65,7 +69,7 @@ class TwoServersTest(ServeCase):
         return found
 
     def push_here(self, subject: str) -> ChangeInfo:
-        """A change on the server that the other tests use too."""
+        """A change on the case's own server."""
         text = SHAPES + UNTESTED.replace("unused", subject.lower())
         return self.push(f"I{secrets.token_hex(20)}", subject, shapes=text)
 
