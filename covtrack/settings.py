@@ -96,6 +96,13 @@ class Settings(BaseModel):
             if (project.executor or self.executor) == executor
         )
 
+    def measures_with_others(self, name: str) -> bool:
+        """Whether another project measures the same changes of the same server."""
+        if (own := self.projects.get(name)) is None or own.gerrit is None:
+            return False
+        places = [(one.gerrit, one.name_on_gerrit) for one in self.projects.values()]
+        return places.count((own.gerrit, own.name_on_gerrit)) > 1
+
     def folder(self, project: str) -> Path:
         """A project's own folder below the state folder."""
         return self.state / "projects" / project.replace("/", "%2F")

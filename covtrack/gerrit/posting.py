@@ -111,13 +111,14 @@ class Poster:
         if info.sha != job.commit or info.status != ChangeStatus.OPEN.value:
             self._note(job, VerdictState.OBSOLETE)
             return
-        tag, known = self._tag(job), self._known(job)
+        tag, final, known = self._tag(job), self._marked(TAG, job.project), self._known(job)
         posted = [self._tag(one) for one in known if one.verdict is VerdictState.POSTED]
-        said = tag in posted or TAG in posted
-        if (said and job.reason != RECHECKED) or (tag != TAG and _is_replaced(job, known)):
+        said = tag in posted or final in posted
+        if (said and job.reason != RECHECKED) or (tag != final and _is_replaced(job, known)):
             self._note(job, VerdictState.SILENT)
             return
-        review = self._compose(job, project, client, info)
+        composed = self._compose(job, project, client, info)
+        review = replace(composed, tag=tag) if composed else None
         if review and review.votes:
             review = self._allowed(client, info, review)
         if review is None:
@@ -171,7 +172,9 @@ class Poster:
         run = self._run(job)
         if run is None:
             rest = job.kind is JobKind.REST
-            return render_failure(job.error or "The job failed.", "", link, rest=rest)
+            words = job.error or "The job failed."
+            name = self._name_among_others(project.name)
+            return render_failure(words, "", link, rest=rest, name=name)
         result = recall_result(self.database, run, self.settings.state)
         result, wavering = settle(self.tracker, result)
         decision = decide(result, parse_footers(info.message), project.review)
@@ -180,6 +183,7 @@ class Poster:
             for one in client.comments(info.number)
             if (one.tag or "").startswith(OURS)
         )
+        provisional = self._marked(PROVISIONAL_TAG, project.name)
         material = Material(
             result=result,
             decision=decision,
@@ -190,7 +194,8 @@ class Poster:
             patch_set=job.patch_set or 0,
             wavering=wavering,
             ledger=describe_ledger(self._count(job.project)),
-            replaces=job.kind is JobKind.REST and _count_tagged(client, job, PROVISIONAL_TAG) > 0,
+            replaces=job.kind is JobKind.REST and _count_tagged(client, job, provisional) > 0,
+            name=self._name_among_others(project.name),
         )
         return self._worded(material, project)
 
@@ -220,12 +225,13 @@ class Poster:
         return self._clients[server.name]
 
     def _known(self, job: Job) -> tuple[Job, ...]:
-        """The newest jobs of this patch set."""
-        return self.database.read(
+        """The newest jobs of this patch set in its project."""
+        found = self.database.read(
             lambda connection: queueing.newest_jobs(
                 connection, 200, server=job.server, change=job.change, patch_set=job.patch_set
             )
         )
+        return tuple(one for one in found if one.project == job.project)
 
     def _run(self, job: Job) -> StoredRun | None:
         """What the job's verdict is about; None where it failed."""
@@ -237,7 +243,16 @@ class Poster:
     def _tag(self, job: Job) -> str:
         """What marks the job's verdict on the change."""
         run = self._run(job)
-        return PROVISIONAL_TAG if run and run.provisional else TAG
+        return self._marked(PROVISIONAL_TAG if run and run.provisional else TAG, job.project)
+
+    def _marked(self, tag: str, project: str) -> str:
+        """The tag, with the project's name where others measure the same changes."""
+        name = self._name_among_others(project)
+        return f"{tag}~{name}" if name else tag
+
+    def _name_among_others(self, project: str) -> str:
+        """The project's name where others measure the same changes, else empty."""
+        return project if self.settings.measures_with_others(project) else ""
 
     def _failed(self, job: Job, sentence: str) -> None:
         """A fault on our side: it may pass, such as a database that another process holds."""

@@ -68,7 +68,8 @@ class Material:
     `touched` are the 1-based lines that the change adds or modifies, by path; None is unknown,
     and then no line is commented on. `result` is without its `wavering` nondeterministic lines;
     `ledger` says how often results equalled full runs, "" where that is unknown. With `replaces`
-    it is the final result after a provisional one that was posted.
+    it is the final result after a provisional one that was posted. `name` is the project's where
+    several measure the change, else "".
     """
 
     result: JobResult
@@ -81,6 +82,7 @@ class Material:
     wavering: int = 0
     ledger: str = ""
     replaces: bool = False
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,16 +160,26 @@ def check_template(settings: ReviewSettings) -> str | None:
 
 
 def headline(material: Material) -> str:
-    """The first sentence of a provisional verdict and of the one after it, else empty."""
+    """Whose verdict it is where there are several, and the first sentence of a provisional
+    verdict and of the one after it; else empty.
+    """
+    words = [f"Coverage of {clean(material.name)}."] if material.name else []
     if material.result.provisional is not None:
-        return describe_provisional(material.result.provisional)
-    return FINAL if material.replaces else ""
+        words.append(describe_provisional(material.result.provisional))
+    elif material.replaces:
+        words.append(FINAL)
+    return " ".join(words)
 
 
-def render_failure(sentence: str, advice: str, link: str | None, *, rest: bool = False) -> Review:
-    """The review of a patch set that, or the `rest` of which, was not measured; it never votes."""
+def render_failure(
+    sentence: str, advice: str, link: str | None, *, rest: bool = False, name: str = ""
+) -> Review:
+    """The review of a patch set that, or the `rest` of which, was not measured; it never votes.
+
+    `name` is as in Material.
+    """
     words = " ".join(part for part in (clean(sentence), clean(advice)) if part)
-    what = "Coverage was not measured"
+    what = f"Coverage{name and f' of {clean(name)}'} was not measured"
     if rest:
         what = "The rest was not measured: the verdict stays provisional"
     lines = [f"{what}, which is not the change's doing.", "", f"* {words}"]

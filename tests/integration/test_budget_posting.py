@@ -11,8 +11,9 @@ from typing import Any
 
 from fixtures import MonkeyPatch
 
+from covtrack.gerrit.posting import Poster
 from covtrack.gerrit.settings import ReviewSettings
-from covtrack.gerrit.verdict import FINAL, PROVISIONAL_TAG, TAG
+from covtrack.gerrit.verdict import FINAL, OURS, PROVISIONAL_TAG, TAG
 from covtrack.store import queueing
 from covtrack.store.queued import DUE, Job, JobKind, JobState, NewJob, VerdictState
 from jobs.results import Kind
@@ -40,24 +41,32 @@ class MeasuredCase(PostingCase):
     def put_rest(self, reason: str = "test", **values: Any) -> int:
         return self._put(JobKind.REST, reason, provisional=False, **values)
 
-    def _put(self, kind: JobKind, reason: str, *, provisional: bool, **values: Any) -> int:
+    def _put(
+        self,
+        kind: JobKind,
+        reason: str,
+        *,
+        provisional: bool,
+        project: str = "p",
+        **values: Any,
+    ) -> int:
         result = replace(
             RESULT,
-            project="p",
+            project=project,
             commit=self.sha,
             kind=Kind.CHANGE,
             patch=None,
             complete=not provisional,
             provisional=OPEN if provisional else None,
         )
-        self.database.save_project("p", "master", Fraction(1))
+        self.database.save_project(project, "master", Fraction(1))
         now = datetime.now(UTC)
         run_id = self.database.save_run(
             result, snapshot="s", sha256="", tree=None, measured_at=now
         )
         job = NewJob(
             server="fake",
-            project="p",
+            project=project,
             kind=kind,
             branch="master",
             change=1,
@@ -171,6 +180,47 @@ class BudgetPostingTest(MeasuredCase):
         self.job_id = self.put_rest()
         self.step_until_said()
         self.assertEqual([PROVISIONAL_TAG, TAG], self.tags())
+
+
+class TwoProjectsTest(MeasuredCase):
+    """Two projects of covtrack that measure the changes of one project of Gerrit."""
+
+    def make_poster(self) -> Poster:
+        poster = super().make_poster()
+        known = poster.settings.projects["p"]
+        both = {
+            name: known.model_copy(update={"name": name, "gerrit_project": "p"})
+            for name in ("p", "q")
+        }
+        poster.settings = poster.settings.model_copy(update={"projects": both})
+        poster.tracker.settings = poster.settings
+        return poster
+
+    def messages(self) -> dict[str, str]:
+        """The first lines of ours by their tags."""
+        messages = self.gerrit.changes[1].messages
+        ours = [one for one in messages if (one.get("tag") or "").startswith(OURS)]
+        found = {one["tag"]: one["message"].splitlines()[2] for one in ours}
+        self.assertEqual(len(ours), len(found))
+        return found
+
+    def test_each_has_a_verdict_of_its_own(self) -> None:
+        self._put(JobKind.CHANGE, "test", provisional=False, project="q")
+        self.settle()
+        self.assertEqual([VerdictState.POSTED] * 2, self.states())
+        first, second = (self.messages()[f"{t}"] for t in (f"{PROVISIONAL_TAG}~p", f"{TAG}~q"))
+        self.assertTrue(first.startswith("Coverage of p. Provisional: "), first)
+        self.assertEqual("Coverage of q.", second)
+        self.put_rest()
+        self.settle()
+        self.assertEqual(f"Coverage of p. {FINAL}", self.messages()[f"{TAG}~p"])
+        self.assertEqual(3, len(self.messages()))
+
+    def test_what_was_not_measured(self) -> None:
+        values = {"state": JobState.FAILED.value, "error": "The index is away."}
+        self._put(JobKind.CHANGE, "test", provisional=False, project="q", **values)
+        self.settle()
+        self.assertIn("Coverage of q was not measured", self.messages()[f"{TAG}~q"])
 
 
 class FaultOnOurSideTest(MeasuredCase):
