@@ -8,7 +8,7 @@ from pathlib import Path
 import git
 from git.exc import GitCommandError, InvalidGitRepositoryError, NoSuchPathError
 
-from jobs.git_settings import OPTIONS, forget_hook_variables, reason_of
+from jobs.git_folder import OPTIONS, forget_hook_variables, reason_of
 from venv_builder.errors import UsageError
 
 

@@ -2,7 +2,8 @@
 
 Reviews (refs/changes/*), notes and refs/meta/* lie under their own names, where no job looks;
 what a job fetches of them goes elsewhere, so that neither waits for the other. What the server
-removed or replaced is never removed here with it: that is what a mirror is kept for.
+removed or replaced is never removed here with it: that is what a mirror is kept for. Branches and
+tags are fetched aside and then taken over, so that no fetch that was cut loses any.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -18,18 +20,27 @@ from enum import StrEnum
 from pathlib import Path
 
 from filelock import FileLock
+from git.exc import GitCommandError
 
 from jobs.addresses import without_password
-from jobs.git_settings import OPTIONS
+from jobs.git_folder import OPTIONS
 from jobs.repository import Commit, Mirror
 from venv_builder.errors import InfrastructureError
 
 LOST = "refs/covtrack/lost/"
+ASIDE = "refs/covtrack/fetched/"
 MOVING = ("refs/heads/", "refs/tags/")
 SYNCED = "covtrack-synced.json"
 MOST_PACKS = 40
+# What a killed git left: none holds a lock so long, and none fetches so long (FETCH_SECONDS).
+LOCK_SECONDS, PACK_SECONDS = 600.0, 7200.0
+NOT_THOSE = "not those that were mirrored"
+KEPT_ADVICE = "What was mirrored is kept: covtrack mirror restore brings it back; else delete"
 # A server that for 60 s sends less than a byte a second is away.
 PATIENCE = {"GIT_HTTP_LOW_SPEED_LIMIT": "1", "GIT_HTTP_LOW_SPEED_TIME": "60"}
+SSH = "ssh -o ConnectTimeout=30 -o ServerAliveInterval=15 -o ServerAliveCountMax=4"
+FETCHING = "covtrack-fetch.lock"
+REJECTED = re.compile(r"! \[rejected\] +(\S+)")
 EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 
 
@@ -68,13 +79,19 @@ class Replica(Mirror):
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Be the only one that moves branches and tags while the block runs."""
-        with FileLock(self.path / "covtrack-fetch.lock"):
+        with FileLock(self.path / FETCHING):
+            self._clean()
             yield
 
     def fetch(self, url: str, revisions: Sequence[str] = ()) -> None:
         """As a mirror does; what a replaced server would sweep away is kept aside."""
-        with self.alone(), self._keeping():
+        with self.alone(), self._speaking_ssh():
             super().fetch(url, revisions)
+            self._take_over(url)
+
+    def place_of(self, space: str) -> str:
+        """Branches and tags go aside first."""
+        return f"{ASIDE}{space}/"
 
     def sync(self, url: str, changes: Iterable[int] | None = None) -> None:
         """Fetch all that `url` shows: branches, tags, notes, refs/meta and reviews.
@@ -82,22 +99,20 @@ class Replica(Mirror):
         With `changes` (their numbers) the reviews of these alone, which costs no listing of all.
         Raises InfrastructureError if the url cannot be reached, or its branches begin anew.
         """
-        spaces = ("heads", "tags")
-        with self.alone(), self._keeping():
-            self._fetch_spaces(url, (f"refs/{space}/*" for space in spaces), "--prune")
+        with self.alone(), self._speaking_ssh():
+            refs = [f"+refs/{space}/*:{self.place_of(space)}*" for space in ("heads", "tags")]
+            self._fetch_refs(url, refs, "--prune")
+            self._take_over(url)
         if self.lost():
-            raise InfrastructureError(
-                f"The branches of {without_password(url)} are not those that were mirrored.",
-                advice="What was mirrored is kept: covtrack mirror restore brings it back; if it "
-                f"is not wanted, delete {self.path}.",
-            )
-        if changes is None:
-            self._fetch_spaces(url, ("refs/changes/*", "refs/notes/*", "refs/meta/*"))
-            self._tidy()
-            text = json.dumps({"at": datetime.now(UTC).isoformat()})
-            (self.path / SYNCED).write_text(text)
-        elif named := [f"refs/changes/{number % 100:02}/{number}/*" for number in changes]:
-            self._fetch_spaces(url, named)
+            raise self._replaced(f"The branches of {without_password(url)} are")
+        with self._speaking_ssh():
+            if changes is None:
+                self._fetch_kept(url, ("refs/changes/*", "refs/notes/*", "refs/meta/*"))
+                self._tidy()
+                text = json.dumps({"at": datetime.now(UTC).isoformat()})
+                (self.path / SYNCED).write_text(text)
+            elif named := [f"refs/changes/{number % 100:02}/{number}/*" for number in changes]:
+                self._fetch_kept(url, named)
 
     def synced_at(self) -> datetime | None:
         """When everything was last fetched; None where it never was."""
@@ -176,51 +191,109 @@ class Replica(Mirror):
             )
         return found
 
-    def _fetch_spaces(self, url: str, spaces: Iterable[str], *options: str) -> None:
-        always = ("--quiet", "--force", "--no-tags", "--no-auto-gc", "--no-write-fetch-head")
+    def _fetch_refs(self, url: str, refs: Iterable[str], *options: str) -> None:
+        always = ("--force", "--no-tags", "--no-auto-gc", "--no-write-fetch-head")
         # Thousands of reviews need not be told to the server to say what is here.
         tips = ("--negotiation-tip=refs/heads/*",) if self.branches() else ()
-        refs = [f"+{space}:{space}" for space in spaces]
         with self._told(f"Cannot fetch {url}", "Check the address and that it can be reached."):
-            self._run("fetch", *always, *options, *tips, "--", url, *refs)
+            self._run("fetch", "--quiet", *always, *options, *tips, "--", url, *refs)
+
+    def _fetch_kept(self, url: str, spaces: Iterable[str]) -> None:
+        """Fetch what is only added to; what was replaced is not taken, and told.
+
+        Gerrit itself rewrites the record of a change where somebody deletes a comment.
+        """
+        refs = ["+refs/changes/*/meta:refs/changes/*/meta", *(f"{one}:{one}" for one in spaces)]
+        always = ("--no-tags", "--no-auto-gc", "--no-write-fetch-head")
+        tips = ("--negotiation-tip=refs/heads/*",) if self.branches() else ()
+        with self._told(f"Cannot fetch {url}", "Check the address and that it can be reached."):
+            try:
+                self._run("fetch", *always, *tips, "--", url, *refs)
+            except GitCommandError as error:
+                if not (refused := REJECTED.findall(str(error.stderr))):
+                    raise
+                named = ", ".join(refused[:3]) + (", ..." if len(refused) > 3 else "")
+                raise self._replaced(f"{named} of {without_password(url)} are") from error
+
+    def _replaced(self, what: str) -> InfrastructureError:
+        return InfrastructureError(f"{what} {NOT_THOSE}.", advice=f"{KEPT_ADVICE} {self.path}.")
 
     def _refs(self, *spaces: str) -> dict[str, str]:
-        listed = self._run("for-each-ref", "--format=%(objectname) %(refname)", *spaces)
+        with self._told(f"Cannot read the mirror {self.path}"):
+            listed = self._run("for-each-ref", "--format=%(objectname) %(refname)", *spaces)
         pairs = (line.split(" ", 1) for line in listed.splitlines())
         return {name: sha for sha, name in pairs}
 
-    @contextmanager
-    def _keeping(self) -> Iterator[None]:
-        """Set branches and tags aside if all branches are gone or begin anew after the block."""
-        before = self._refs(*MOVING)
-        yield
-        after = self._refs(*MOVING, LOST)
-        lost = {name: sha for name, sha in after.items() if name.startswith(LOST)}
-        old = {f"refs/{name.removeprefix(LOST)}": sha for name, sha in lost.items()}
-        if not lost and self._is_replaced(before, after):
-            for name, sha in before.items():
-                self._run("update-ref", f"{LOST}{name.removeprefix('refs/')}", sha)
-        elif lost and not self._is_replaced(old, after):
-            for name in lost:
-                self._run("update-ref", "-d", name)
+    def _take_over(self, url: str) -> None:
+        """Make branches and tags those that were fetched aside.
+
+        Where no branch goes on from one that was here, those are set aside, and taken back once
+        they are found again. Raises InfrastructureError where the url shows no branch at all.
+        """
+        found = {f"refs/{k.removeprefix(ASIDE)}": v for k, v in self._refs(ASIDE).items()}
+        here, lost = self._refs(*MOVING, "refs/remotes/origin/"), self.lost()
+        if branches_of(here) and not branches_of(found):
+            raise self._replaced(f"{without_password(url)} shows no branch: its branches are")
+        if not lost and self._is_replaced(here, found):
+            aside = {k: v for k, v in here.items() if k.startswith(MOVING)}
+            gone = [f"create {LOST}{k.removeprefix('refs/')} {v}" for k, v in aside.items()]
+        elif lost and not self._is_replaced(lost, found):
+            gone = [f"delete {LOST}{name.removeprefix('refs/')}" for name in lost]
+        else:
+            gone = []
+        gone += [f"delete {name}" for name in here.keys() - found.keys()]
+        new = [f"update {k} {v}" for k, v in found.items() if here.get(k) != v]
+        for lines in filter(None, (gone, new)):  # a branch a/b may come where a was
+            with self._told(f"Cannot write the refs of {self.path}"):
+                self._feed("\n".join(lines) + "\n", "update-ref", "--stdin")
 
     def _is_replaced(self, before: Mapping[str, str], after: Mapping[str, str]) -> bool:
-        """Whether no branch goes on from where one was."""
+        """Whether no branch goes on from where one was: they have no first commit in common."""
         old, new = branches_of(before), branches_of(after)
         if not old or old & new:
             return False
-        return not any(self.merge_base(one, other) for one in old for other in new)
+        same = (n for n in before.keys() & after.keys() if n.startswith("refs/heads/"))
+        if any(self.merge_base(before[name], after[name]) for name in same):
+            return False
+        return not self._roots(old) & self._roots(new)
+
+    def _roots(self, commits: Iterable[str]) -> frozenset[str]:
+        with self._told(f"Cannot read the mirror {self.path}"):
+            told = self._feed("\n".join(commits) + "\n", "rev-list", "--max-parents=0", "--stdin")
+        return frozenset(told.decode().split())
+
+    @contextmanager
+    def _speaking_ssh(self) -> Iterator[None]:
+        """While the block runs, git's ssh gives a server up that says nothing for a minute."""
+        chosen = {"GIT_SSH_COMMAND", "GIT_SSH"} & os.environ.keys()
+        if chosen or self._git.config("--get", "core.sshCommand", with_exceptions=False):
+            yield
+            return
+        with self._git.custom_environment(GIT_SSH_COMMAND=SSH):
+            yield
+
+    def _clean(self) -> None:
+        """Remove what a killed git left: its locks keep others out, its packs fill the disk."""
+        places = (self.path / "refs", self.path / "objects/info")
+        locks = [*self.path.glob("*.lock"), *(x for one in places for x in one.rglob("*.lock"))]
+        packs = (self.path / "objects/pack").glob("tmp_*")
+        limits = [(path, LOCK_SECONDS) for path in locks if path.name != FETCHING]
+        for path, seconds in (*limits, *((path, PACK_SECONDS) for path in packs)):
+            with suppress(OSError):
+                if time.time() - path.stat().st_mtime > seconds:
+                    path.unlink()
 
     def _tidy(self) -> None:
         """Pack refs, and packs where they are many: a mirror has no automatic gc.
 
         The commit graph spares each later fetch the reading of every review's commit.
         """
-        self._run("pack-refs", "--all")
-        self._run("commit-graph", "write", "--reachable", "--split")
-        packs = sum(1 for _ in (self.path / "objects/pack").glob("*.pack"))
-        if packs > MOST_PACKS:
-            self._run("repack", "-d", "-q", "--geometric=2")
+        with self._told(f"Cannot tidy the mirror {self.path}"):
+            self._run("pack-refs", "--all")
+            self._run("commit-graph", "write", "--reachable", "--split")
+            packs = sum(1 for _ in (self.path / "objects/pack").glob("*.pack"))
+            if packs > MOST_PACKS:
+                self._run("repack", "-d", "-q", "--geometric=2")
 
 
 def parse_push(output: str) -> Iterator[Pushed]:

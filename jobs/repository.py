@@ -1,6 +1,6 @@
-"""All of git, through GitPython: the mirror of a project and what its commits hold.
+"""The mirror of a project and what its commits hold.
 
-The only module that imports GitPython. A mirror is a bare repository that fetches what is new;
+A mirror is a bare repository that fetches what is new;
 nothing is ever pushed from here, and merges are made as objects alone.
 """
 
@@ -13,24 +13,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import takewhile
 from pathlib import Path
-from tempfile import TemporaryFile
 
 import git
-from git.exc import GitCommandError, InvalidGitRepositoryError
+from git.exc import GitCommandError
 
 from jobs.addresses import without_password
 from jobs.diff import DIFFED, LOGGED, RAW, RawChanges, TreeDiff, parse_diff, parse_log, parse_raw
-from jobs.git_settings import (
-    DAMAGED,
-    NO_REF,
-    OPTIONS,
-    forget_hook_variables,
-    limit_of,
-    reason_of,
-    unknown_ref,
-)
-from venv_builder.errors import InfrastructureError, UsageError
+from jobs.git_folder import HEADLESS, OPTIONS, GitFolder, reason_of
+from venv_builder.errors import UsageError
 from venv_builder.files import remove_anything
+
+FETCHED = ("heads", "tags", "remotes/origin")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,66 +46,8 @@ class MergedTree:
     conflicts: tuple[str, ...]
 
 
-class Mirror:
+class Mirror(GitFolder):
     """A bare mirror at `path`, made on first use."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        forget_hook_variables()
-        try:
-            if not (path / "HEAD").exists():
-                path.mkdir(parents=True, exist_ok=True)
-                git.Repo.init(path, bare=True, mkdir=True)
-            self._repo = git.Repo(path)
-        except (OSError, GitCommandError, InvalidGitRepositoryError) as error:
-            raise InfrastructureError(
-                f"The mirror {path} cannot be used: {reason_of(error)}.",
-                advice="Check the disk and the folder's owner; a mirror may be deleted safely.",
-            ) from error
-        self._git = self._repo.git
-
-    @contextmanager
-    def _told(self, doing: str, advice: str = "") -> Iterator[None]:
-        try:
-            yield
-        except GitCommandError as error:
-            doing, reason = without_password(doing), reason_of(error)
-            if missing := NO_REF.search(reason):
-                raise unknown_ref(doing, missing[1]) from error
-            if DAMAGED.search(reason):
-                advice = f"The mirror is damaged; delete {self.path}: it will be fetched anew."
-            raise InfrastructureError(f"{doing}: {reason}.", advice=advice) from error
-
-    def _run(self, command: str, *arguments: str) -> str:
-        environment = {"GIT_TERMINAL_PROMPT": "0", "GIT_CONFIG_NOSYSTEM": "1", "LC_ALL": "C"}
-        with self._git.custom_environment(**environment):
-            words, limit = ["git", *OPTIONS, command, *arguments], limit_of(command)
-            return str(
-                self._git.execute(words, strip_newline_in_stdout=False, kill_after_timeout=limit)
-            )
-
-    def _run_bytes(self, command: str, *arguments: str) -> bytes:
-        output = self._git.execute(
-            ["git", *OPTIONS, command, *arguments],
-            stdout_as_string=False,
-            strip_newline_in_stdout=False,
-        )
-        assert isinstance(output, bytes)
-        return output
-
-    def _ask(self, pairs: Sequence[tuple[str, str]], *command: str) -> bytes:
-        """The output of a command that is told of pairs of commits."""
-        with TemporaryFile() as names:
-            names.write("".join(f"{one} {other}\n" for one, other in pairs).encode())
-            names.seek(0)
-            output = self._git.execute(
-                ["git", *OPTIONS, *command],
-                istream=names,
-                stdout_as_string=False,
-                strip_newline_in_stdout=False,
-            )
-        assert isinstance(output, bytes)
-        return output
 
     def fetch(self, url: str, revisions: Sequence[str] = ()) -> None:
         """Fetch what is new of `url`: branches, tags, HEAD, and the given extra refs.
@@ -120,14 +55,25 @@ class Mirror:
         Of a clone its remote-tracking branches of `origin` come too. Raises
         InfrastructureError if the url cannot be reached or lacks an extra ref.
         """
-        spaces = ("refs/heads/*", "refs/tags/*", "refs/remotes/origin/*")
         extra = [f"+{ref}:refs/covtrack/{ref}" for ref in revisions if ref.startswith("refs/")]
-        refs = [*(f"+{space}:{space}" for space in spaces), "+HEAD:refs/covtrack/HEAD", *extra]
-        options = ["--quiet", "--force", "--prune", "--no-auto-gc", "--update-shallow"]
-        with self._told(
-            f"Cannot fetch {url}", "Check the project's git setting and that it can be reached."
-        ):
-            self._run("fetch", *options, "--", url, *refs)
+        refs = [*(f"+refs/{space}/*:{self.place_of(space)}*" for space in FETCHED), *extra]
+        options = ("--quiet", "--force", "--prune", "--no-tags", "--no-auto-gc")
+        command = ("fetch", *options, "--update-shallow", "--", url, *refs)
+        advice = "Check the project's git setting and that it can be reached."
+        with self._told(f"Cannot fetch {url}", advice):
+            try:
+                self._run(*command, "+HEAD:refs/covtrack/HEAD")
+            except GitCommandError as error:
+                if not HEADLESS.search(reason_of(error)):
+                    raise
+                self._run(*command)  # its HEAD names a branch that is still to come
+                known = ("for-each-ref", "--count=1", "refs/heads/", self.place_of("heads"))
+                if not self._run(*known):
+                    raise
+
+    def place_of(self, space: str) -> str:
+        """Where refs of the url go, below refs/: heads, tags, remotes/origin."""
+        return f"refs/{space}/"
 
     def default_branch(self, url: str) -> str:
         """The branch that the HEAD of `url` names; UsageError if it names none."""

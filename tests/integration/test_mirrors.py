@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from time import monotonic, sleep
 
+from fixtures import MonkeyPatch
 from testtools import TestCase
 
 from covtrack.gerrit.client import GerritClient
@@ -122,6 +123,120 @@ class ReplicaTest(MirrorCase):
         self.assertEqual(before, refs_of(Path(target)))
         self.replica.sync(self.url)
         self.assertEqual({}, dict(self.replica.lost()))
+
+    def test_a_server_that_shows_nothing_takes_nothing(self) -> None:
+        self.replica.sync(self.url)
+        before = refs_of(self.replica.path)
+        empty = bare(self.folder / "empty")
+        for fetch in (self.replica.sync, self.replica.fetch):
+            error = self.assertRaises(InfrastructureError, fetch, empty)
+            self.assertIn("shows no branch", str(error))
+        found = {k: v for k, v in refs_of(self.replica.path).items() if "/fetched/" not in k}
+        kept = {k: v for k, v in before.items() if "/fetched/" not in k}
+        self.assertEqual(kept, found)
+        self.replica.sync(self.url)
+
+    def test_a_fetch_that_is_cut_loses_nothing(self) -> None:
+        """The server begins anew, and its first transfer fails half way."""
+        self.replica.sync(self.url)
+        before = dict(self.replica.refs())
+        again = ScratchRepository(self.folder / "again")
+        again.commit({"b.py": "b = 1\n"}, "Anew")
+        blob = again.git("rev-parse", "HEAD:b.py")
+        broken = again.root / ".git/objects" / blob[:2] / blob[2:]
+        kept = broken.read_bytes()
+        broken.unlink()
+        self.assertRaises(InfrastructureError, self.replica.sync, str(again.root))
+        self.assertEqual(before, dict(self.replica.refs()))
+        self.assertEqual({"master", "stable"}, set(self.replica.branches()))
+        broken.write_bytes(kept)
+        error = self.assertRaises(InfrastructureError, self.replica.sync, str(again.root))
+        self.assertIn("not those that were mirrored", str(error))
+        self.assertEqual(before, dict(self.replica.refs()))
+
+    def test_killed_while_it_takes_over(self) -> None:
+        """After the first of its two steps; the next fetch goes on from there."""
+        self.replica.sync(self.url)
+        before = dict(self.replica.refs())
+        again = ScratchRepository(self.folder / "again")
+        again.commit({"b.py": "b = 1\n"}, "Anew")
+        feed = self.replica._feed
+
+        def die(text: str, *command: str) -> bytes:
+            if text.startswith("update"):
+                raise KeyboardInterrupt
+            return feed(text, *command)
+
+        with MonkeyPatch("jobs.replica.Replica._feed", lambda _, *words: die(*words)):
+            self.assertRaises(KeyboardInterrupt, self.replica.fetch, str(again.root))
+        self.assertEqual(before, dict(self.replica.refs()))
+        self.replica.fetch(str(again.root))
+        self.assertEqual(before, dict(self.replica.refs()))
+        self.assertEqual(["master"], list(self.replica.branches()))
+
+    def test_a_branch_in_the_place_of_another(self) -> None:
+        self.replica.sync(self.url)
+        self.origin.git("branch", "-m", "stable", "stable/1")
+        self.replica.sync(self.url)
+        self.assertEqual({"master", "stable/1"}, set(self.replica.branches()))
+        self.origin.git("branch", "-m", "stable/1", "stable")
+        self.replica.fetch(self.url)
+        self.assertEqual({"master", "stable"}, set(self.replica.branches()))
+
+    def test_reviews_of_another_server_replace_none(self) -> None:
+        """Numbers begin at 1 again on a new server that was given the same branches."""
+        for ref in ("refs/changes/07/1207/meta", "refs/meta/config"):
+            self.origin.git("update-ref", ref, "HEAD")
+        self.replica.sync(self.url)
+        before = dict(self.replica.refs())
+        other = ScratchRepository(self.folder / "other")
+        foreign = other.commit({"c.py": "c = 1\n"}, "Foreign")
+        other.git("fetch", "-q", self.url, "master:refs/heads/theirs")
+        for ref in ("refs/changes/07/1207/1", "refs/meta/config", "refs/changes/08/1208/1"):
+            other.git("update-ref", ref, foreign)
+        for changes in (None, [1207, 1208]):
+            error = self.assertRaises(
+                InfrastructureError, self.replica.sync, str(other.root), changes
+            )
+            self.assertIn("refs/changes/07/1207/1", str(error))
+            self.assertIn("not those that were mirrored", str(error))
+        after = dict(self.replica.refs())
+        self.assertEqual(foreign, after["refs/changes/08/1208/1"])
+        for ref in ("refs/changes/07/1207/1", "refs/meta/config"):
+            self.assertEqual(before[ref], after[ref])
+
+    def test_the_record_of_a_change_may_be_rewritten(self) -> None:
+        """As Gerrit does where somebody deletes a comment."""
+        meta = "refs/changes/07/1207/meta"
+        self.origin.git("update-ref", meta, "HEAD")
+        self.replica.sync(self.url)
+        tree = self.origin.git("rev-parse", "HEAD^{tree}")
+        sha = self.origin.git("-c", "user.name=A", "commit-tree", "-m", "Rewritten", tree)
+        self.origin.git("update-ref", meta, sha)
+        self.replica.sync(self.url)
+        self.assertEqual(sha, self.replica.refs()[meta])
+
+    def test_what_a_killed_git_left_is_removed(self) -> None:
+        self.replica.sync(self.url)
+        left = [
+            self.replica.path / name
+            for name in ("packed-refs.lock", "refs/heads/master.lock", "objects/pack/tmp_pack_x")
+        ]
+        for path in left:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("")
+        self.origin.commit({"b.py": "b = 1\n"}, "More")
+        self.assertRaises(InfrastructureError, self.replica.sync, self.url)
+        self.assertTrue(all(path.exists() for path in left))
+        for path in left:
+            os.utime(path, (1.0, 1.0))
+        self.replica.sync(self.url)
+        self.assertFalse([path for path in left if path.exists()])
+
+    def test_a_head_that_names_no_branch(self) -> None:
+        self.origin.git("symbolic-ref", "HEAD", "refs/heads/to-come")
+        self.replica.fetch(self.url)
+        self.assertEqual({"master", "stable"}, set(self.replica.branches()))
 
     def test_a_branch_that_is_renamed_is_no_new_beginning(self) -> None:
         self.replica.sync(self.url)

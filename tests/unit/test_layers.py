@@ -106,10 +106,10 @@ class LayerTest(TestCase):
         }
         self.assertEqual({"venv_builder/processes.py"}, starters)
 
-    def test_one_module_uses_gitpython(self) -> None:
+    def test_few_modules_use_gitpython(self) -> None:
         users = {name_of(path) for path in all_sources() if "git" in tops_of(path)}
         # The demo writes commits of its own; everything else reads through the mirror.
-        readers = {"jobs/repository.py", "jobs/clone.py"}
+        readers = {f"jobs/{name}.py" for name in ("git_folder", "repository", "replica", "clone")}
         self.assertEqual(readers | {"covtrack/demo_history.py"}, users)
 
     def test_the_snapshot_alone_knows_the_tables_of_coverage(self) -> None:
