@@ -94,7 +94,7 @@ async def read_body(request: Request) -> bytes:
 
 
 def take_webhook(listener: ServerListener, body: bytes) -> None:
-    """Put the event of a webhook into the inbox; 400 for what is no JSON object."""
+    """Have what a webhook tells confirmed, into the inbox; 400 for what is no JSON object."""
     try:
         raw = json.loads(body)
     except (ValueError, RecursionError):
@@ -103,7 +103,7 @@ def take_webhook(listener: ServerListener, body: bytes) -> None:
         raise HTTPException(400, "A webhook's body is an event as JSON.")
     event = parse_event(raw)
     if event is not None:
-        listener.receive([event])
+        listener.check(event)
 
 
 def is_secret(expected: str | None, given: str) -> bool:

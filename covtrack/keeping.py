@@ -6,7 +6,7 @@ names is fetched, since a listing of all reviews of a large project is megabytes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic
@@ -17,7 +17,7 @@ from covtrack.mirrors import Mirrored, beside, configured, kept, matched
 from covtrack.settings import Settings
 from covtrack.store import inbox
 from covtrack.store.database import Database
-from venv_builder.errors import CovtrackError
+from venv_builder.errors import CovtrackError, describe_mistake
 
 # Gerrit tells of a change before all of its refs are there.
 SETTLE_SECONDS = 3.0
@@ -37,7 +37,11 @@ class Plan:
 
 
 class Keeper:
-    """Fetches what is due, one mirror at a step; `say` gets whole sentences."""
+    """Fetches what is due, one mirror at a step; `say` gets whole sentences.
+
+    Of the servers `only`, None standing for projects on none; of all without it. One that hangs
+    holds those of other keepers up in nothing.
+    """
 
     def __init__(
         self,
@@ -45,7 +49,9 @@ class Keeper:
         database: Database,
         say: Callable[[str], None],
         connect: Callable[[GerritServer], GerritClient] = GerritClient,
+        only: Collection[str | None] | None = None,
     ) -> None:
+        self.only = {None, *settings.gerrit} if only is None else set(only)
         self.settings = settings
         self.database = database
         self.say = say
@@ -61,7 +67,8 @@ class Keeper:
         """Fetch the mirror that is due for longest; whether there was one."""
         self._take_events()
         for server in self.settings.gerrit.values():
-            self._ask_names(server)
+            if server.name in self.only:
+                self._ask_names(server)
         now = monotonic()
         due = [plan for plan in self._all() if min(self._times(plan)) <= now]
         if due:
@@ -78,8 +85,8 @@ class Keeper:
 
     def _add(self, one: Mirrored) -> None:
         plans = self._plans.setdefault((one.server, one.on_server), [])
-        if all(plan.mirrored.name != one.name for plan in plans):
-            last = one.open().synced_at() if one.exists else None
+        if one.server in self.only and all(plan.mirrored.name != one.name for plan in plans):
+            last = one.synced_at
             age = (datetime.now(UTC) - last).total_seconds() if last else float("inf")
             wait = max(0.0, self.settings.mirror_every - max(age, 0.0))
             plans.append(Plan(mirrored=one, whole_at=monotonic() + wait))
@@ -122,10 +129,11 @@ class Keeper:
         plan.changes.clear()
         try:
             plan.mirrored.open().sync(plan.mirrored.url, None if whole else changes)
-        except CovtrackError as error:
+        except Exception as error:  # a mirror that cannot be read stops no other
             plan.wait = min(max(FIRST_WAIT, 2 * plan.wait), LONGEST_WAIT)
             plan.whole_at = now + plan.wait  # what was missed is fetched with all the rest
-            self._is_away(name, str(error))
+            words = str(error) if isinstance(error, CovtrackError) else describe_mistake(error)
+            self._is_away(name, words)
             return
         plan.wait = 0.0
         self._is_back(name)

@@ -13,7 +13,8 @@ from covtrack.store import queueing
 from covtrack.store.database import Database
 from covtrack.store.queued import OF_CHANGE, Job, JobKind, JobState, VerdictState
 from covtrack.tracking import Tracker
-from venv_builder.errors import CovtrackError, UsageError
+from jobs.addresses import without_password
+from venv_builder.errors import CovtrackError, UsageError, describe_mistake
 
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
 TOGETHER = 50
@@ -48,8 +49,22 @@ class Mirrorer:
         for project in sorted({job.project for job in due}):
             jobs = [job for job in due if job.project == project]
             for start in range(0, len(jobs), TOGETHER):
-                ready += self._fetch(project, jobs[start : start + TOGETHER])
+                ready += self._try(project, jobs[start : start + TOGETHER])
         return ready
+
+    def _try(self, name: str, jobs: Sequence[Job]) -> int:
+        """Fetch; a mirror that cannot even be read stops no other project."""
+        try:
+            return self._fetch(name, jobs)
+        except Exception as error:
+            words = str(error) if isinstance(error, CovtrackError) else describe_mistake(error)
+            self._is_away(name, words)
+            return sum(self._wait(job, words, forever=True) for job in jobs)
+
+    def _is_away(self, name: str, sentence: str) -> None:
+        if name not in self._away:
+            self.say(f"{name}: {sentence} Jobs go on with what the mirror has.")
+        self._away.add(name)
 
     def _fetch(self, name: str, jobs: Sequence[Job]) -> int:
         if name not in self.settings.projects:
@@ -62,9 +77,7 @@ class Mirrorer:
                 return sum(self._fetch(name, [job]) for job in jobs)
             return self._go_on(project, jobs[0], str(error), forever=False)
         except CovtrackError as error:
-            if name not in self._away:
-                self.say(f"{name}: {error} Jobs go on with what the mirror has.")
-            self._away.add(name)
+            self._is_away(name, str(error))
             return sum(self._go_on(project, job, str(error), forever=True) for job in jobs)
         if name in self._away:
             self._away.discard(name)
@@ -87,7 +100,8 @@ class Mirrorer:
     def _queue(self, project: TrackedProject, job: Job) -> int:
         """1 if the job's commit is in the mirror: it can be run."""
         if job.commit and not self.tracker.mirror(project.name).has(job.commit):
-            return self._wait(job, f"{project.git} has no commit {job.commit[:10]} yet.")
+            place = without_password(project.git)
+            return self._wait(job, f"{place} has no commit {job.commit[:10]} yet.")
         self._waits.pop(job.job_id, None)
         values = {"state": JobState.QUEUED.value, "progress": ""}
         return int(self._move(job, values))

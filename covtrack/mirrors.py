@@ -5,13 +5,14 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote, unquote
 
 from covtrack.gerrit.client import GerritClient
 from covtrack.gerrit.settings import GerritServer
 from covtrack.settings import Settings
-from jobs.replica import Replica
+from jobs.replica import Replica, read_synced
 from venv_builder.errors import UsageError
 
 ENDING = ".git"
@@ -39,6 +40,11 @@ class Mirrored:
     def exists(self) -> bool:
         """Whether anything was ever fetched into it."""
         return (self.path / "HEAD").exists()
+
+    @property
+    def synced_at(self) -> datetime | None:
+        """When all of it was last fetched; None where it never was, or cannot be told."""
+        return read_synced(self.path)
 
 
 def configured(settings: Settings) -> tuple[Mirrored, ...]:

@@ -48,14 +48,14 @@ def _serve(chosen: Chosen, *, listen_only: bool) -> None:
         done = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: done.set())
-        service.start()
-        service.say(f"covtrack serves {len(settings.projects)} projects.")
         with service.answering():
+            held.callback(service.shut_down)
+            service.start()
+            service.say(f"covtrack serves {len(settings.projects)} projects.")
             while not done.wait(SOLE_SECONDS):
                 if sole and not service.is_sole(sole):
                     break
-        service.say("Stopping; what runs here is queued again, builds on Jenkins go on.")
-        service.shut_down()
+            service.say("Stopping; what runs here is queued again, builds on Jenkins go on.")
 
 
 def _require_server(settings: Settings) -> None:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from time import monotonic
 
 from filelock import FileLock, Timeout
 
@@ -31,7 +32,8 @@ from covtrack.store.database import Database
 from covtrack.store.queued import Job
 from covtrack.store.soleness import Sole
 from covtrack.tracking import Tracker
-from venv_builder.errors import CovtrackError, UsageError
+from venv_builder.errors import CovtrackError, UsageError, describe_mistake
+from venv_builder.processes import end_children
 from venv_builder.progress import ignore
 
 TICK = 0.2
@@ -96,7 +98,9 @@ class Service:
             mirrorer = Mirrorer(self.tracker, self.database, self.say, name)
             self._repeat(f"mirror {name}", mirrorer.fetch_new)
             self._repeat(f"post {name}", Poster(self.tracker, self.database, self.say, name).step)
-        self._repeat("keep", Keeper(self.settings, self.database, self.say).step)
+        for only in {project.gerrit for project in projects} | set(self.settings.gerrit):
+            keeper = Keeper(self.settings, self.database, self.say, only=[only])
+            self._repeat(f"keep {only or 'others'}", keeper.step)
         for executor in self.executors:
             self._repeat(f"execute {type(executor).__name__}", executor.step)
         self._spawn("collect", self._collect)
@@ -106,11 +110,14 @@ class Service:
         """Answer HTTP while the block runs. Raises UsageError where the address is taken."""
         import uvicorn
 
+        from covtrack.http_bounds import BoundedProtocol
         from covtrack.http_endpoint import create_app
 
         app = create_app(self.settings, self.database, self.listeners)
         endpoint = listening_socket(self.settings.listen)
-        config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off")
+        config = uvicorn.Config(
+            app, http=BoundedProtocol, log_level="warning", access_log=False, lifespan="off"
+        )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([endpoint],), daemon=True)
         thread.start()
@@ -134,13 +141,18 @@ class Service:
         return True
 
     def shut_down(self, patience: float = 15.0) -> None:
-        """Stop: running jobs are killed and queued again, nothing is lost."""
+        """Stop: running jobs are killed and queued again, nothing is lost.
+
+        Whatever hangs after `patience` seconds is left, and what it started is killed.
+        """
         self.stop.set()
+        deadline = monotonic() + patience
         for thread in self.threads:
-            thread.join(patience)
+            thread.join(max(0.0, deadline - monotonic()))
         if not self.listen_only:
             for executor in self.executors:
                 executor.stop()
+        end_children()
 
     def _spawn(self, name: str, body: Callable[[], None]) -> None:
         thread = threading.Thread(target=body, name=name, daemon=True)
@@ -159,7 +171,7 @@ class Service:
                     self.say(f"{name}: {error}")
                     self.stop.wait(self.delay_after_error)
                 except Exception as error:  # a thread that ends would stop the work unseen
-                    self.say(f"{name}: a mistake of covtrack, {type(error).__name__}: {error}")
+                    self.say(f"{name}: {describe_mistake(error)}")
                     self.stop.wait(self.delay_after_error)
 
         self._spawn(name, loop)

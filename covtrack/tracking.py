@@ -99,10 +99,11 @@ class Tracker:
             if order.base is None:
                 same = self.bases.same_tree(project, mirror, target, base)
             base = same or base
-            if base is None and target.kind is Kind.CHANGE and target.select is not Select.ALL:
-                base = self._make_base(project, mirror, target)
-            other = None if same else self.bases.earlier(project, mirror, target, base)
             notes = self._warnings(project, order)
+            if base is None and target.kind is Kind.CHANGE and target.select is not Select.ALL:
+                base, why = self._make_base(project, mirror, target)
+                notes = (*notes, *why)
+            other = None if same else self.bases.earlier(project, mirror, target, base)
             return self._measure(project, mirror, target, base, notes, other)
 
     def advance(
@@ -179,14 +180,21 @@ class Tracker:
             notes.append("The clone is shallow: earlier baselines may be out of its reach.")
         return tuple(notes)
 
-    def _make_base(self, project: ProjectSettings, mirror: Mirror, target: Target) -> Base | None:
-        """Measure the commit that the change forks off, in full, and store it as baseline."""
+    def _make_base(
+        self, project: ProjectSettings, mirror: Mirror, target: Target
+    ) -> tuple[Base | None, tuple[str, ...]]:
+        """Measure the commit that the change forks off, in full, and store it as baseline.
+
+        Where that was done and is incomplete, none; the notes say why there is none.
+        """
         fork = mirror.merge_base(target.base_from, target.tip)
         if fork is None:
-            sentence = "The change shares no history with its branch: all its tests run."
-            self.listener(Noted(sentence=sentence))
-            return None
+            return None, ("The change shares no history with its branch: all its tests run.",)
         commit = mirror.commit(fork)
+        known = self.database.find_run(project.name, fork)
+        if known is not None and known.usable and not known.complete:
+            why = "not all of its tests could run, before this change either"
+            return None, (f"{fork[:10]} is no baseline, as {why}: all tests run.",)
         sentence = f"No baseline yet: a full run of {fork[:10]} makes it, then the change runs."
         self.listener(Noted(sentence=sentence))
         full = Target(
@@ -198,7 +206,11 @@ class Tracker:
             select=Select.ALL,
         )
         self._measure(project, mirror, full, None, ())
-        return self.bases.nearest(project, mirror, target)
+        base = self.bases.nearest(project, mirror, target)
+        known = self.database.find_run(project.name, fork)
+        if base is None and known is not None and not known.complete:
+            return None, (f"{fork[:10]} is no baseline, as not all of its tests could run.",)
+        return base, ()
 
     def _measure(
         self,

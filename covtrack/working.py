@@ -132,9 +132,9 @@ def put_samples(
 
 
 def _has_final(database: Database, project: str, commit: str) -> bool:
-    """Whether a commit is measured, and not just within a budget."""
+    """Whether a commit is measured whole: what is not would be measured again for each other."""
     run = database.find_run(project, commit)
-    return run is not None and run.provisional is None
+    return run is not None and run.complete
 
 
 def prospective_gain(
@@ -155,6 +155,10 @@ def prospective_gain(
         if change.commit == job.commit or _has_final(database, project.name, change.commit)
     ]
     others = [commit for commit in measured if commit != job.commit][-(MOST_OPEN - 1) :]
+    tip = tracker.mirror(project.name).branch_tip(job.branch)
+    known = database.find_run(project.name, tip) if tip else None
+    if known is not None and not known.complete:
+        return None  # it would be measured in full again, for each change
     try:
         prospect = Prospector(tracker, project).run((job.commit, *others), fetch=False)
     except CovtrackError:

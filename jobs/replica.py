@@ -116,10 +116,7 @@ class Replica(Mirror):
 
     def synced_at(self) -> datetime | None:
         """When everything was last fetched; None where it never was."""
-        try:
-            return datetime.fromisoformat(json.loads((self.path / SYNCED).read_text())["at"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+        return read_synced(self.path)
 
     def refs(self) -> Mapping[str, str]:
         """All that a push back would bring, name to sha; what is set aside as it was before."""
@@ -294,6 +291,14 @@ class Replica(Mirror):
             packs = sum(1 for _ in (self.path / "objects/pack").glob("*.pack"))
             if packs > MOST_PACKS:
                 self._run("repack", "-d", "-q", "--geometric=2")
+
+
+def read_synced(mirror: Path) -> datetime | None:
+    """When the mirror there was last fetched whole; None where it never was."""
+    try:
+        return datetime.fromisoformat(json.loads((mirror / SYNCED).read_text())["at"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def parse_push(output: str) -> Iterator[Pushed]:

@@ -22,6 +22,11 @@ class CovtrackError(Exception):
         return f"{self.sentence} {self.advice}".strip()
 
 
+def describe_mistake(error: Exception) -> str:
+    """The words for an exception that nobody foresaw, where work has to go on nevertheless."""
+    return f"A mistake of covtrack, {type(error).__name__}: {' '.join(str(error).split())}."
+
+
 class PolicyError(CovtrackError):
     """The measured result breaks a policy that the user asked for."""
 

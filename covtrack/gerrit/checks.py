@@ -108,7 +108,7 @@ def _results(
         return known
     if job and job.state is JobState.FAILED:
         what = "The rest" if known else "Coverage"
-        summary = f"{what} was not measured, which is not the change's doing."
+        summary = f"{what} was not measured, which is not held against the change."
         return [{"category": "WARNING", "summary": summary, "message": clean(job.error)}, *known]
     if measured is None:
         return []

@@ -41,6 +41,7 @@ OPTIONS = (("o", "CURRENT_REVISION"), ("o", "CURRENT_COMMIT"))
 FARTHEST_ZONE = timedelta(hours=12)
 # A log answers 5,000 events at a time, or what is set; a page of fewer than this is its last.
 SURELY_WHOLE = 500
+FARTHEST_CLOCK = 366 * 86_400.0  # seconds; what claims to be later tells no time
 Read = TypeVar("Read")
 
 
@@ -265,7 +266,8 @@ def _next_start(start: datetime, page: Collection[Mapping[str, Any]]) -> datetim
     The first event of a page is not before its start, whatever the zone, so that the last one is
     at least as long after the start as after the first one.
     """
-    times = [made for event in page if (made := _made(event, 0.0))]
+    now = datetime.now(UTC).timestamp()
+    times = [made for event in page if 0 < (made := _made(event, 0.0)) < now + FARTHEST_CLOCK]
     if len(page) < SURELY_WHOLE or not times:
         return None
     latest = datetime.fromtimestamp(max(times), UTC)

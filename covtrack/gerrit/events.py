@@ -10,7 +10,11 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-LARGEST = 2**53
+from covtrack.gerrit.values import SHA, UNSTORABLE
+
+LARGEST = 2**53  # of an epoch second
+MOST = 2**31 - 1  # of a change or patch set: the database's integers
+REF = re.compile(r"refs/[^\x00-\x20\x7f~^:?*\[\\]+")
 RECHECK = re.compile(r"^\s*recheck(?:\s+coverage)\s*$", re.MULTILINE | re.IGNORECASE)
 # A comment's own time and that of the event about it may differ by so many seconds.
 TOLD_LATER = 5
@@ -30,6 +34,9 @@ class EventKind(StrEnum):
     PRIVATE = "private-state-changed"
     DROPPED = "dropped-output"
     SEEN = "change-seen"
+
+
+BRANCH = EventKind.REF_UPDATED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +106,8 @@ def parse_event(raw: object) -> Event | None:
     if kind is EventKind.DROPPED:
         return Event(kind=kind)
     event = _ref_event(raw) if kind is EventKind.REF_UPDATED else _change_event(kind, raw)
-    return event if event and event.project and (event.ref or event.change) else None
+    is_whole = event is not None and event.project and (event.change or event.kind is BRANCH)
+    return event if is_whole else None
 
 
 def _ref_event(raw: Mapping[str, Any]) -> Event | None:
@@ -107,22 +115,27 @@ def _ref_event(raw: Mapping[str, Any]) -> Event | None:
     ref = _text(update, "refName")
     if not ref.startswith("refs/"):
         ref = f"refs/heads/{ref}"
-    if not ref.startswith("refs/heads/") or _text(update, "newRev") in ("", ZERO):
+    is_branch = ref.startswith("refs/heads/") and REF.fullmatch(ref)
+    new = _text(update, "newRev")
+    if not is_branch or new == ZERO or not SHA.fullmatch(new):
         return None
     return Event(
         kind=EventKind.REF_UPDATED,
         project=_project(update),
         branch=ref.removeprefix("refs/heads/"),
         ref=ref,
-        commit=_text(update, "newRev"),
+        commit=new,
         at=_number(raw, "eventCreatedOn"),
     )
 
 
 def _change_event(kind: EventKind, raw: Mapping[str, Any]) -> Event | None:
     change, patch_set = _part(raw, "change"), _part(raw, "patchSet")
+    ref = _text(patch_set, "ref")
+    commit = _text(raw, "newRev") if kind is EventKind.MERGED else _text(patch_set, "revision")
     author = _part(raw, "author") or _part(raw, "uploader") or _part(raw, "changer")
-    if kind in (EventKind.PATCH_SET, EventKind.COMMENT) and not _number(patch_set, "number"):
+    number = _number(patch_set, "number", MOST)
+    if kind in (EventKind.PATCH_SET, EventKind.COMMENT) and not number:
         return None
     comment = _text(raw, "comment") if kind is EventKind.COMMENT else ""
     if kind is EventKind.COMMENT and not RECHECK.search(comment):
@@ -131,10 +144,10 @@ def _change_event(kind: EventKind, raw: Mapping[str, Any]) -> Event | None:
         kind=kind,
         project=_project(change),
         branch=_text(change, "branch").removeprefix("refs/heads/"),
-        change=_number(change, "number") or _number(change, "_number"),
-        patch_set=_number(patch_set, "number"),
-        commit=_text(raw, "newRev") if kind is EventKind.MERGED else _text(patch_set, "revision"),
-        ref=_text(patch_set, "ref"),
+        change=_number(change, "number", MOST) or _number(change, "_number", MOST),
+        patch_set=number,
+        commit=commit if SHA.fullmatch(commit) else "",
+        ref=ref if REF.fullmatch(ref) else "",
         subject=_text(change, "subject")[:300],
         rework=_text(patch_set, "kind"),
         comment=comment,
@@ -158,13 +171,13 @@ def _part(raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 def _text(raw: Mapping[str, Any], name: str) -> str:
     found = raw.get(name)
-    return found if isinstance(found, str) else ""
+    return UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", found) if isinstance(found, str) else ""
 
 
-def _number(raw: Mapping[str, Any], name: str) -> int | None:
+def _number(raw: Mapping[str, Any], name: str, most: int = LARGEST) -> int | None:
     found = raw.get(name)
     if isinstance(found, str) and found.isascii() and found.isdigit():
         found = int(found[:17])
     if isinstance(found, bool) or not isinstance(found, int):
         return None
-    return found if 0 <= found <= LARGEST else None
+    return found if 0 <= found <= most else None

@@ -25,11 +25,11 @@ from sqlalchemy import Connection
 
 from covtrack.gerrit.client import GerritClient
 from covtrack.gerrit.events import Event, EventKind, parse_event
-from covtrack.gerrit.playback import OVERLAP, Watched, play_back
+from covtrack.gerrit.playback import OVERLAP, Watched, confirm, play_back
 from covtrack.gerrit.settings import GerritServer
 from covtrack.store.database import Database
 from covtrack.store.inbox import knows_any, put_events, put_watermark, read_watermark
-from venv_builder.errors import CovtrackError
+from venv_builder.errors import CovtrackError, describe_mistake
 from venv_builder.processes import reading_lines
 
 BATCH = 500
@@ -64,6 +64,7 @@ class ServerListener:
         self.watched = watched
         self.database = database
         self.client = GerritClient(server)
+        self._checker, self._checking = GerritClient(server), threading.Lock()
         self.say, self.stop = say, stop
         self.errors = errors
         self.connected = False
@@ -82,8 +83,7 @@ class ServerListener:
             except CovtrackError as error:
                 self._complain(str(error))
             except Exception as error:  # a thread that ends would stop the work unseen
-                kind = type(error).__name__
-                self._complain(f"a mistake of covtrack, {kind}: {error}")
+                self._complain(describe_mistake(error))
             self.connected = self._caught_up = False
             delay = FIRST_DELAY if monotonic() - begun > GOOD_SECONDS else delay
             self.stop.wait(delay)
@@ -117,6 +117,17 @@ class ServerListener:
             return new
 
         return self.database.write(put)
+
+    def check(self, told: Event) -> int:
+        """Take what a webhook told as far as the server confirms it; how much of it was new.
+
+        Raises GerritError where the server cannot be asked: it is asked again for all that.
+        """
+        if not self._is_wanted(told.project):
+            return 0
+        with self._checking:
+            found = confirm(self._checker, told, self.watched)
+        return self.receive(found)
 
     def _is_wanted(self, project: str) -> bool:
         """Whether the project is measured, or mirrored."""

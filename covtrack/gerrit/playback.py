@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from covtrack.gerrit.client import GerritClient
 from covtrack.gerrit.events import RECHECK, Event, EventKind, parse_event
+from covtrack.gerrit.failures import GerritError, NotFound
 from covtrack.gerrit.values import ChangeInfo, ReviewMessage
 from covtrack.store.queued import ChangeStatus
 
@@ -34,7 +36,7 @@ def play_back(
     already comes again: the inbox takes each once. Raises GerritError.
     """
     since = None if watermark is None else datetime.fromtimestamp(watermark - OVERLAP, UTC)
-    logged = client.events_since(since) if since else None
+    logged = _logged(client, since) if since else None
     if logged is not None:
         found = (parse_event(raw) for raw in logged)
         yield from (event for event in found if event is not None)
@@ -42,6 +44,14 @@ def play_back(
         yield from _compare(client, since, watched)
     for one in watched:
         yield from _tips(client, one)
+
+
+def _logged(client: GerritClient, since: datetime) -> tuple[dict[str, Any], ...] | None:
+    """The log's events; None where there is no log, or it fails while the server may answer."""
+    try:
+        return client.events_since(since)
+    except GerritError:
+        return None
 
 
 def _compare(
@@ -99,6 +109,26 @@ def _event(kind: EventKind, info: ChangeInfo, message: ReviewMessage | None = No
         at=int((message.date if asked and message else info.updated).timestamp()),
         status=info.status if kind is EventKind.SEEN else "",
     )
+
+
+def confirm(client: GerritClient, told: Event, watched: Sequence[Watched]) -> tuple[Event, ...]:
+    """What the server itself says of that which somebody told; a webhook alone is not believed.
+
+    Raises GerritError where it cannot be asked.
+    """
+    tips = (
+        event for one in watched if one.project == told.project for event in _tips(client, one)
+    )
+    if told.change is None:
+        return tuple(tips)
+    try:
+        info = client.change(told.change)
+        messages = client.messages(told.change) if told.kind is EventKind.COMMENT else ()
+    except NotFound:
+        return ()
+    since = info.updated - timedelta(seconds=OVERLAP)
+    more = tips if info.status == ChangeStatus.MERGED.value else ()
+    return (*events_of(info, messages, since), *more)
 
 
 def _tips(client: GerritClient, watched: Watched) -> Iterator[Event]:

@@ -91,7 +91,7 @@ def decide(result: JobResult, footers: Sequence[Footer], settings: ReviewSetting
         sentences = _leniency(result.patch, settings)
         return Decision(vote=1, passed=True, sentences=sentences)
     if any(fault.kind in NOT_ITS_DOING for fault in result.faults):
-        return _undecided("faults that are not the change's doing may hide coverage")
+        return _undecided("faults that are not held against the change may hide coverage")
     exempt = bool(footers)
     sentences = (*broken, *_exemptions(footers))
     return Decision(vote=1 if exempt else -1, passed=exempt, sentences=sentences)

@@ -8,7 +8,7 @@ told apart by their tags.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -42,7 +42,7 @@ from covtrack.store.queued import ChangeStatus, Job, JobKind, JobState, VerdictS
 from covtrack.store.values import LedgerCount, StoredRun
 from covtrack.tracking import Tracker
 from jobs.results import Counts, JobResult
-from venv_builder.errors import CovtrackError, UsageError
+from venv_builder.errors import CovtrackError, UsageError, describe_mistake
 
 MOST_NOT_FOUND = 6
 # With the delays between them, more than an hour.
@@ -76,6 +76,7 @@ class Poster:
         self.server = server
         self._connect = connect
         self._clients: dict[str, GerritClient] = {}
+        self._not_there: dict[int, int] = {}
 
     def step(self) -> int:
         """Post what is due; how many verdicts were looked at."""
@@ -98,7 +99,7 @@ class Poster:
         except CovtrackError as error:
             self._failed(job, str(error))
         except Exception as error:  # of the next ones too nothing would be said
-            self._failed(job, f"a mistake of covtrack, {type(error).__name__}: {error}")
+            self._failed(job, describe_mistake(error))
 
     def _post(self, job: Job) -> None:
         server = self.settings.gerrit.get(job.server)
@@ -110,6 +111,9 @@ class Poster:
         info = client.change(job.change)
         if info.sha != job.commit or info.status != ChangeStatus.OPEN.value:
             self._note(job, VerdictState.OBSOLETE)
+            return
+        if info.work_in_progress or info.private:  # once it is shown it is asked for again
+            self._note(job, VerdictState.SILENT)
             return
         tag, final, known = self._tag(job), self._marked(TAG, job.project), self._known(job)
         posted = [self._tag(one) for one in known if one.verdict is VerdictState.POSTED]
@@ -135,7 +139,10 @@ class Poster:
         allowed = client.labels_allowed(info.number)
         votes = {k: v for k, v in review.votes.items() if v in allowed.get(k, ())}
         if refused := sorted(review.votes.keys() - votes.keys()):
-            self.say(f"No vote on {', '.join(refused)}: covtrack doctor tells what is missing.")
+            self.say(
+                f"No vote on {', '.join(refused)} for change {info.number} of {info.project}: "
+                "covtrack doctor tells what is missing."
+            )
         return replace(review, votes=votes)
 
     def _send(self, job: Job, client: GerritClient, review: Review) -> None:
@@ -151,18 +158,20 @@ class Poster:
             self._note(job, VerdictState.REFUSED, str(error))
 
     def _deliver(self, job: Job, client: GerritClient, review: Review) -> str:
-        """Post the review, else its message alone; why not all of it. Raises GerritError."""
+        """Post the review, else less of it; why not all of it. Raises GerritError.
+
+        Of a merge Gerrit takes no comment on files that it does not show, but a vote.
+        """
         assert job.change is not None
-        try:
-            client.post_review(job.change, job.commit, review.body())
-        except Refused as error:
-            plain = _message_alone(review)
-            if plain is None:
-                raise
-            self.say(f"{error} The message is posted without votes and comments.")
-            client.post_review(job.change, job.commit, plain.body())
-            return str(error)
-        return ""
+        why = ""
+        for less in _less_and_less(review):
+            try:
+                client.post_review(job.change, job.commit, less.body())
+                return why
+            except Refused as error:
+                why, refusal = str(error), error
+                self.say(f"{error} It is posted with less, if it is.")
+        raise refusal
 
     def _compose(
         self, job: Job, project: TrackedProject, client: GerritClient, info: ChangeInfo
@@ -263,7 +272,8 @@ class Poster:
 
     def _not_found(self, job: Job, sentence: str) -> None:
         """A server that crashed may have lost its index of the newest changes for a while."""
-        if job.verdict_attempts < MOST_NOT_FOUND:
+        self._not_there[job.job_id] = self._not_there.get(job.job_id, 0) + 1
+        if self._not_there[job.job_id] < MOST_NOT_FOUND:
             self._later(job, sentence)
         else:
             self._note(job, VerdictState.OBSOLETE, sentence)
@@ -321,8 +331,10 @@ def _count_tagged(client: GerritClient, job: Job, tag: str) -> int:
     )
 
 
-def _message_alone(review: Review) -> Review | None:
-    """The review without what Gerrit may have refused; None where that is all there is."""
-    if not (review.comments or review.votes):
-        return None
-    return replace(review, comments={}, votes={})
+def _less_and_less(review: Review) -> Iterator[Review]:
+    """The review, then without what Gerrit may have refused: comments, at last votes too."""
+    yield review
+    if review.comments and review.votes:
+        yield replace(review, comments={})
+    if review.comments or review.votes:
+        yield replace(review, comments={}, votes={})

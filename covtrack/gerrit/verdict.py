@@ -182,7 +182,7 @@ def render_failure(
     what = f"Coverage{name and f' of {clean(name)}'} was not measured"
     if rest:
         what = "The rest was not measured: the verdict stays provisional"
-    lines = [f"{what}, which is not the change's doing.", "", f"* {words}"]
+    lines = [f"{what}, which is not held against the change.", "", f"* {words}"]
     if link:
         lines.append(f"* Details: {link}")
     message = _cut("\n".join(lines))
@@ -279,7 +279,7 @@ def describe_faults(faults: Sequence[Fault]) -> list[str]:
     """A clean sentence for each of the first faults, and how many more."""
     told = []
     for fault in faults[:MOST_FAULTS]:
-        blame = ", not the change's doing" if fault.kind in NOT_ITS_DOING else ""
+        blame = ", not held against the change" if fault.kind in NOT_ITS_DOING else ""
         told.append(clean(f"{fault.kind.value}{blame}: {fault.sentence}")[:500])
     if len(faults) > MOST_FAULTS:
         told.append(f"{len(faults) - MOST_FAULTS} more faults")

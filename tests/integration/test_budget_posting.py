@@ -16,6 +16,7 @@ from covtrack.gerrit.settings import ReviewSettings
 from covtrack.gerrit.verdict import FINAL, OURS, PROVISIONAL_TAG, TAG
 from covtrack.store import queueing
 from covtrack.store.queued import DUE, Job, JobKind, JobState, NewJob, VerdictState
+from covtrack.working import _has_final
 from jobs.results import Kind
 from tests.integration.test_slow_gerrit import TIMEOUT, PostingCase
 from tests.samples import OPEN, RESULT
@@ -221,6 +222,16 @@ class TwoProjectsTest(MeasuredCase):
         self._put(JobKind.CHANGE, "test", provisional=False, project="q", **values)
         self.settle()
         self.assertIn("Coverage of q was not measured", self.messages()[f"{TAG}~q"])
+
+
+class MeasuredWholeTest(MeasuredCase):
+    def test_what_is_incomplete_is_not_measured_again_for_others(self) -> None:
+        """One change whose tests hang costs no other change its time."""
+        self.assertFalse(_has_final(self.database, "p", self.sha))
+        self.put_rest()
+        self.assertTrue(_has_final(self.database, "p", self.sha))
+        self.put_change()
+        self.assertFalse(_has_final(self.database, "p", self.sha))
 
 
 class FaultOnOurSideTest(MeasuredCase):

@@ -12,6 +12,7 @@ from fixtures import EnvironmentVariable
 from testtools import TestCase
 
 from covtrack.gerrit.client import GerritClient
+from covtrack.gerrit.events import EventKind
 from covtrack.gerrit.failures import (
     Conflict,
     GerritError,
@@ -20,7 +21,7 @@ from covtrack.gerrit.failures import (
     Unauthorized,
     Unreachable,
 )
-from covtrack.gerrit.playback import change_query
+from covtrack.gerrit.playback import Watched, change_query, play_back
 from covtrack.gerrit.settings import GerritServer
 from covtrack.gerrit.values import ChangeInfo
 from tests.gerrit_fake import PASSWORD, PASSWORD_VARIABLE, FakeGerrit
@@ -320,6 +321,27 @@ class FaultTest(FakeCase):
             self.assertRaises(Unreachable, client.changes, "project:p")
         self.gerrit.changes[1].spoiled = {"subject": "a\0b\ud800"}
         self.assertEqual("a\ufffdb\ufffd", client.change(1).subject)
+
+
+class LogTest(FakeCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.gerrit.create_project("p")
+        self.gerrit.push("p", "I1", FILES)
+        self.client = GerritClient(self.gerrit.server)
+
+    def test_a_log_that_fails_is_no_reason_to_miss_anything(self) -> None:
+        """What the plugin does not tell is found by comparing changes."""
+        self.gerrit.log = [{"eventCreatedOn": "now"}]  # on which the fake breaks down
+        watched = [Watched(project="p", branches=frozenset({"master"}))]
+        found = play_back(self.client, int(datetime.now(UTC).timestamp()), watched)
+        self.assertIn(EventKind.PATCH_SET, {event.kind for event in found})
+
+    def test_times_that_cannot_be(self) -> None:
+        self.gerrit.log = [{"eventCreatedOn": 2**60, "n": number} for number in range(600)]
+        found = self.client.events_since(NOON)
+        assert found is not None
+        self.assertEqual(600, len(found))
 
 
 class CredentialsTest(TestCase):

@@ -122,12 +122,38 @@ class KeeperTest(KeepingCase):
         self.assertIn("fake: mirrored again.", self.said)
         self.assertIn("fake:team/x: not mirrored", " ".join(self.said))  # the fake has no git
 
+    def test_a_mirror_that_cannot_be_read_stops_no_other(self) -> None:
+        self.useFixture(MonkeyPatch("covtrack.keeping.LONGEST_WAIT", 0.05))
+        for name, content in (("config", b"\0" * 60), ("packed-refs", b"\0" * 300), ("HEAD", b"")):
+            damaged = self.damaged(name, content)
+            keeper = Keeper(damaged, self.database, self.said.append)
+            self.assertGreater(self.steps(keeper), 1, name)
+            self.assertIsNotNone(Replica(damaged.folder("p") / "mirror.git").newest(), name)
+            self.assertIn("a: not mirrored for the time being", " ".join(self.said))
+
+    def damaged(self, name: str, content: bytes) -> Settings:
+        """Settings with a project "a" before "p", of whose mirror a file is spoiled."""
+        settings = self.settings()
+        state = settings.state / f"with-{name}"
+        projects = {"a": self.project.model_copy(update={"name": "a"}), "p": self.project}
+        damaged = settings.model_copy(update={"state": state, "projects": projects})
+        Replica(damaged.folder("a") / "mirror.git").sync(self.project.git)
+        (damaged.folder("a") / "mirror.git" / name).write_bytes(content)
+        (damaged.folder("a") / "mirror.git/covtrack-synced.json").unlink()
+        return damaged
+
+    def test_each_server_is_kept_alone(self) -> None:
+        keeper = Keeper(self.settings(), self.database, self.said.append, only=["other", None])
+        self.assertEqual(0, self.steps(keeper))
+        keeper = Keeper(self.settings(), self.database, self.said.append, only=["fake"])
+        self.assertEqual(1, self.steps(keeper))
+
 
 class MirrorerTest(KeepingCase):
-    def put(self, kind: JobKind, commit: str) -> int | None:
+    def put(self, kind: JobKind, commit: str, project: str = "p") -> int | None:
         job = NewJob(
             server="fake",
-            project="p",
+            project=project,
             kind=kind,
             branch="master",
             change=7 if kind is JobKind.CHANGE else None,
@@ -144,6 +170,30 @@ class MirrorerTest(KeepingCase):
         job = self.database.read(lambda connection: queueing.read_job(connection, job_id or 0))
         assert job is not None
         return job.state
+
+    def test_a_mirror_that_cannot_be_read_stops_no_other(self) -> None:
+        review = self.origin.git("rev-parse", "HEAD")
+        self.origin.git("update-ref", REF, review)
+        settings = self.settings()
+        projects = {"a": self.project.model_copy(update={"name": "a"}), "p": self.project}
+        settings = settings.model_copy(update={"projects": projects})
+        tracker = Tracker(settings, self.database, ignore)
+        mirrorer = Mirrorer(tracker, self.database, self.said.append)
+        for name in ("config", "packed-refs", "HEAD"):
+            Replica(settings.folder("a") / "mirror.git").sync(self.project.git)
+            (settings.folder("a") / "mirror.git" / name).write_bytes(b"\0" * 300)
+            jobs = [self.put(JobKind.CHANGE, review, project) for project in ("a", "p")]
+            self.assertEqual(1, mirrorer.fetch_new(), name)
+            found = [self.state(job) for job in jobs]
+            self.assertEqual([JobState.NEW, JobState.QUEUED], found, name)
+            self.assertIn("a: ", " ".join(self.said))
+            shutil.rmtree(settings.folder("a"))
+            for job in jobs:
+                self.end_job(job)
+
+    def end_job(self, job_id: int | None) -> None:
+        done = {"state": JobState.DONE.value}
+        self.database.write(lambda connection: queueing.put_values(connection, job_id or 0, done))
 
     def test_with_the_server_away_jobs_go_on_with_what_is_here(self) -> None:
         old = self.origin.git("rev-parse", "HEAD")

@@ -252,6 +252,9 @@ class VerdictTest(ServeCase):
         self.gerrit.request("POST", f"changes/{info.number}/submit", {})
 
     def test_over_http(self) -> None:
+        """Without ssh: what webhooks tell is asked of the server itself, at once."""
+        kept = [line for line in self.config.read_text().splitlines() if line[:3] != "ssh"]
+        self.config.write_text("\n".join(kept))
         self.start()
         log = self.folder / "serve.log"
         line = self.wait(lambda: re.search(r"HTTP on (http://\S+)\.\n", log.read_text()))
@@ -267,16 +270,36 @@ class VerdictTest(ServeCase):
         for body, status in ((b"{", 400), (b"[]", 400), (b"[" * 10**6, 400), (b"{}", 204)):
             self.assertEqual(status, requests.post(hook, data=body, timeout=10).status_code)
         self.assertEqual(413, requests.post(hook, data=b"x" * 5 * 2**20, timeout=10).status_code)
-        event = {
-            "type": "patchset-created",
-            "change": {"project": self.project, "branch": "master", "number": 99999},
-            "patchSet": {"number": 1, "revision": "d" * 40, "ref": "refs/changes/99/99999/1"},
-        }
-        self.assertEqual(204, requests.post(hook, json=event, timeout=10).status_code)
-        told = self.wait(lambda: find_change(f"{url}/api/jobs", 99999))
-        self.assertEqual("new", told["state"])
+        shapes = dedent(FILES["sample/shapes.py"])
+        info = self.push(f"I{secrets.token_hex(20)}", "Add unused", shapes=shapes + UNTESTED)
+        for number in (99999, info.number):
+            event = {
+                "type": "patchset-created",
+                "change": {"project": self.project, "branch": "master", "number": number},
+                "patchSet": {"number": 99, "revision": "d" * 40, "ref": "refs/changes/99/9/1"},
+            }
+            self.assertEqual(204, requests.post(hook, json=event, timeout=10).status_code)
+        told = self.wait(lambda: find_change(f"{url}/api/jobs", info.number))
+        self.assertEqual((1, info.sha), (told["patch_set"], told["commit"]))
         again = requests.get(f"{url}/api/jobs/{told['job_id']}", timeout=10).json()
         self.assertEqual(told["queued_at"], again["queued_at"])
+        self.assertIsNone(find_change(f"{url}/api/jobs", 99999))
+
+    def test_a_merge_is_voted_on_though_its_files_take_no_comment(self) -> None:
+        self.clone.git("checkout", "-q", "-b", "side")
+        self.clone.commit({"sample/side.py": UNTESTED.lstrip()}, "A side")
+        self.clone.git("push", "-q", self.url, "HEAD:refs/heads/side")
+        self.clone.git("checkout", "-q", "-")
+        change_id = f"I{secrets.token_hex(20)}"
+        message = f"Merge the side\n\nChange-Id: {change_id}"
+        self.clone.git("merge", "-q", "--no-ff", "-m", message, "side")
+        self.clone.git("push", "-q", self.url, "HEAD:refs/for/master")
+        (info,) = self.client.changes(f"change:{change_id}")
+        self.start()
+        (verdict,) = self.wait_for_verdicts(info)
+        self.assertIn("0 of 7 statements" if "0 of 7" in verdict.text else "of 7 st", verdict.text)
+        self.wait(self.is_idle)
+        self.assertEqual((-1, ()), (self.vote(info), self.client.comments(info.number)))
 
     def test_killed_again_and_again(self) -> None:
         shapes = dedent(FILES["sample/shapes.py"])

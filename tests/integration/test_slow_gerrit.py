@@ -255,6 +255,30 @@ class SlowPostTest(PostingCase):
         self.assertEqual((1, VerdictState.POSTED), (self.posted(), self.verdict()))
 
 
+class ChangedMeanwhileTest(PostingCase):
+    """What became of the change, or of Gerrit, since its job ended."""
+
+    def test_hidden_from_reviewers(self) -> None:
+        for hidden in ({"wip": True}, {"private": True}):
+            self.gerrit.hide(1, **hidden)
+            self.step_until_said()
+            self.assertEqual((0, VerdictState.SILENT), (self.posted(), self.verdict()))
+            pending = {"verdict": VerdictState.PENDING.value}
+            self.database.write(lambda c: queueing.put_values(c, self.job_id, pending))  # noqa: B023
+
+    def test_lost_from_the_index_after_a_long_time_away(self) -> None:
+        long = {"verdict_attempts": 12}
+        self.database.write(lambda c: queueing.put_values(c, self.job_id, long))
+        lost = self.gerrit.changes.pop(1)
+        self.poster.step()
+        self.assertEqual(VerdictState.PENDING, self.verdict())
+        self.gerrit.changes[1] = lost
+        now = {"verdict_not_before": None}
+        self.database.write(lambda c: queueing.put_values(c, self.job_id, now))
+        self.step_until_said()
+        self.assertEqual((1, VerdictState.POSTED), (self.posted(), self.verdict()))
+
+
 class ClockTest(TestCase):
     def test_of_the_fake(self) -> None:
         self.useFixture(EnvironmentVariable(PASSWORD_VARIABLE, PASSWORD))

@@ -91,6 +91,21 @@ class ParseTest(TestCase):
         asked = parsed(**said, comment="Patch Set 2:\n\nrecheck coverage")
         self.assertEqual((EventKind.COMMENT, "zuul"), (asked.kind, asked.author))
 
+    def test_what_no_database_or_git_takes_is_dropped(self) -> None:
+        for part in ({"number": 2**31}, {"ref": "refs/ x"}, {"ref": "--all"}, {"ref": 7}):
+            event = parse_event(CREATED | {"patchSet": CREATED["patchSet"] | part})
+            self.assertTrue(event is None or not event.ref, part)
+        for commit in ("\ud800", "HEAD", "a" * 39, f"{SHA}\0"):
+            patch_set = CREATED["patchSet"] | {"revision": commit}
+            self.assertEqual("", parsed(patchSet=patch_set).commit)
+        change = CREATED["change"] | {"subject": "a\0\ud800"}
+        self.assertEqual("a\ufffd\ufffd", parsed(change=change).subject)
+        change = CREATED["change"] | {"number": 2**31}
+        self.assertIsNone(parse_event(CREATED | {"change": change}))
+        for name in ("a b", "a..\nb", "a~b"):
+            update = {"newRev": SHA, "refName": f"refs/heads/{name}", "project": "demo"}
+            self.assertIsNone(parse_event({"type": "ref-updated", "refUpdate": update}), name)
+
     def test_nobody_tells_what_only_covtrack_sees(self) -> None:
         self.assertIsNone(parse_event(CREATED | {"type": EventKind.SEEN.value}))
 

@@ -251,7 +251,7 @@ class MessageTest(TestCase):
         )
         outcome = Outcome(test="t.Broken.test", status=Status.FAILED)
         message = said(measured(faults=(fault,), outcomes=(outcome,))).message
-        self.assertIn("environment, not the change's doing: qemu-img is missing.", message)
+        self.assertIn("environment, not held against the change: qemu-img is missing.", message)
         self.assertIn("t.Broken.test", message)
 
     def test_quiet(self) -> None:
@@ -297,7 +297,7 @@ class MessageTest(TestCase):
 
     def test_a_failure_is_not_the_changes_doing(self) -> None:
         review = render_failure("The index is away.", "Try later.", None)
-        self.assertIn("not the change's doing", review.message)
+        self.assertIn("not held against the change", review.message)
         self.assertEqual(({}, {}), (review.votes, review.comments))
 
     @settings(max_examples=10)

@@ -42,7 +42,7 @@ class ServiceTest(TestCase):
             self.assertTrue(done.wait(10))
             service.shut_down()
         self.assertIn("post: The disk is full.", said[0])
-        self.assertIn("a mistake of covtrack, RuntimeError: never thought of", said[1])
+        self.assertIn("A mistake of covtrack, RuntimeError: never thought of", said[1])
 
     def test_one_of_them_on_a_state_folder(self) -> None:
         with alone(self.folder):
