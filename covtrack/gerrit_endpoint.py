@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
@@ -41,8 +41,15 @@ RERUN_WORD = "rerun"
 
 def origins_of(settings: Settings) -> list[str]:
     """The origins of the configured servers' pages, the only ones that may ask from a browser."""
-    places = (urlsplit(server.url) for server in settings.gerrit.values())
-    return sorted({f"{place.scheme}://{place.netloc}" for place in places})
+    return sorted({_origin(urlsplit(server.url)) for server in settings.gerrit.values()})
+
+
+def _origin(place: SplitResult) -> str:
+    """As browsers write it: no account, no upper case, no port that goes without saying."""
+    host = f"[{place.hostname}]" if ":" in (place.hostname or "") else place.hostname
+    usual = {"http": 80, "https": 443}.get(place.scheme)
+    port = f":{place.port}" if place.port not in (None, usual) else ""
+    return f"{place.scheme.lower()}://{host}{port}"
 
 
 def gerrit_routes(settings: Settings, database: Database) -> APIRouter:

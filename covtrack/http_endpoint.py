@@ -25,7 +25,7 @@ from covtrack.gerrit.patch_sets import UnknownError
 from covtrack.gerrit_endpoint import RERUN_HEADER, gerrit_routes, origins_of
 from covtrack.settings import Settings
 from covtrack.step_endpoint import step_routes
-from covtrack.store import queueing
+from covtrack.store import inbox, queueing
 from covtrack.store.database import Database
 from covtrack.store.queued import Job
 from venv_builder.errors import CovtrackError, UsageError
@@ -58,14 +58,15 @@ def create_app(
     @app.get("/api/jobs")
     def jobs() -> list[dict[str, Any]]:
         newest = database.read(lambda connection: queueing.newest_jobs(connection, MOST_JOBS))
-        return [describe_job(job) for job in newest]
+        private = database.read(inbox.private_changes)
+        return [describe_job(job) for job in newest if (job.server, job.change) not in private]
 
     @app.get("/api/jobs/{job_id}")
     def one_job(job_id: int) -> dict[str, Any]:
         job = None
         if 0 < job_id < 2**31:
             job = database.read(lambda connection: queueing.read_job(connection, job_id))
-        if job is None:
+        if job is None or (job.server, job.change) in database.read(inbox.private_changes):
             raise HTTPException(404, f"There is no job {job_id}.")
         return describe_job(job)
 

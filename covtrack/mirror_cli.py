@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -126,6 +127,8 @@ def restore(chosen: Chosen, project: str, url: str, changes: bool) -> None:
     from covtrack.terminal import show_progress
 
     (one,) = choose(known(chosen.settings), (project,))
+    if Path(url).is_dir():
+        url = str(Path(url).resolve())  # git runs in the mirror's folder
     with show_progress() as listener:
         restored = push_back(one.open(), url, listener, changes=changes)
     for line in tell(restored):

@@ -143,7 +143,7 @@ class Service:
     def shut_down(self, patience: float = 15.0) -> None:
         """Stop: running jobs are killed and queued again, nothing is lost.
 
-        Whatever hangs after `patience` seconds is left, and what it started is killed.
+        Whatever hangs after `patience` seconds is left, and git that hangs is ended.
         """
         self.stop.set()
         deadline = monotonic() + patience
@@ -152,7 +152,7 @@ class Service:
         if not self.listen_only:
             for executor in self.executors:
                 executor.stop()
-        end_children()
+        end_children("git")
 
     def _spawn(self, name: str, body: Callable[[], None]) -> None:
         thread = threading.Thread(target=body, name=name, daemon=True)

@@ -112,12 +112,13 @@ def kill_group(pid: int) -> None:
         return
 
 
-def end_children() -> None:
-    """SIGTERM what this process started and what still runs, where /proc tells."""
+def end_children(program: str) -> None:
+    """SIGTERM the processes of that name that this one started, where /proc tells."""
     for path in Path("/proc/self/task").glob("*/children"):
         with suppress(OSError):
             for word in path.read_text().split():
-                os.kill(int(word), signal.SIGTERM)
+                if Path("/proc", word, "comm").read_text().strip() == program:
+                    os.kill(int(word), signal.SIGTERM)
 
 
 @dataclass(slots=True)

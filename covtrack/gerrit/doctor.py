@@ -19,6 +19,7 @@ from venv_builder.errors import CovtrackError
 from venv_builder.processes import run_command
 
 LOGIN_SECONDS = 30.0
+ANSWER_SECONDS = 10.0
 STREAM_SECONDS = 4.0
 KILLED = -9
 
@@ -51,9 +52,10 @@ def examine(settings: Settings, tracker: Tracker) -> Iterator[Finding]:
 def _examine_server(
     server: GerritServer, projects: list[TrackedProject], tracker: Tracker
 ) -> Iterator[Finding]:
-    if (client := _connect(server)) is None:
-        advice = f"Export {server.password_env}, or add the server to ~/.netrc."
-        yield _failed(server.name, "There is no password for it.", advice)
+    try:
+        client = GerritClient(server, timeout=ANSWER_SECONDS)
+    except CovtrackError as error:
+        yield _failed(server.name, error.sentence, error.advice)
         return
     yield _try(server.name, lambda: f"answers, version {client.version()}")
     yield _try(server.name, lambda: f"knows the account {client.account()}")
@@ -66,13 +68,6 @@ def _examine_server(
         )
     for project in projects:
         yield from _examine_project(project, client, tracker)
-
-
-def _connect(server: GerritServer) -> GerritClient | None:
-    try:
-        return GerritClient(server)
-    except CovtrackError:
-        return None
 
 
 def _examine_project(
@@ -101,7 +96,7 @@ def _try_label(project: TrackedProject, name: str, client: GerritClient) -> Find
             return Finding(place=project.name, health=Health.NOTE, sentence=sentence)
         allowed = client.labels_allowed(found[0].number).get(label, ())
     except CovtrackError as error:
-        return _failed(project.name, str(error), error.advice)
+        return _failed(project.name, error.sentence, error.advice)
     if {-1, 1} <= set(allowed):
         return Finding(place=project.name, health=Health.OK, sentence=f"lets us vote on {label}")
     advice = f"Make the label, and grant label-{label} from -1 to +1 on refs/heads/*."
@@ -112,7 +107,12 @@ def _try_stream(server: GerritServer) -> Finding:
     if server.ssh is None:
         sentence = "has no ssh address: news come by webhook, and by asking every minute"
         return Finding(place=server.name, health=Health.NOTE, sentence=sentence)
-    login = run_command(ssh_command(server, "version"), env=os.environ, timeout=LOGIN_SECONDS)
+    try:
+        login = run_command(ssh_command(server, "version"), env=os.environ, timeout=LOGIN_SECONDS)
+    except CovtrackError as error:
+        return _failed(
+            server.name, f"does not stream events: {error.sentence}", "Install OpenSSH."
+        )
     if login.status:
         advice = "Check the key, known_hosts, and that the account has that key."
         words = f"does not stream events: no login by ssh: {login.last_words or 'no answer'}"
@@ -131,7 +131,7 @@ def _try_playback(server: GerritServer, client: GerritClient) -> Finding:
     try:
         logged = client.events_since(hour)
     except CovtrackError as error:
-        return _failed(server.name, f"cannot play back events: {error}", error.advice)
+        return _failed(server.name, f"cannot play back events: {error.sentence}", error.advice)
     if logged is not None:
         return Finding(
             place=server.name, health=Health.OK, sentence="plays back events (events-log)"
@@ -144,7 +144,7 @@ def _try(place: str, ask: Callable[[], str]) -> Finding:
     try:
         return Finding(place=place, health=Health.OK, sentence=ask())
     except CovtrackError as error:
-        return _failed(place, str(error), error.advice)
+        return _failed(place, error.sentence, error.advice)
 
 
 def _failed(place: str, sentence: str, advice: str) -> Finding:

@@ -140,6 +140,12 @@ def open_changes(
     return _read_changes(connection, wanted)
 
 
+def private_changes(connection: Connection) -> frozenset[tuple[str, int]]:
+    """Server and number of every private change."""
+    found = connection.execute(select(changes.c.server, changes.c.change).where(changes.c.private))
+    return frozenset((row.server, row.change) for row in found)
+
+
 def open_commits(connection: Connection, server: str, project: str) -> frozenset[str]:
     """The newest commit of every open change of all branches, hidden ones too."""
     wanted = (changes.c.server == server, changes.c.project == project)

@@ -6,14 +6,26 @@ import shutil
 import socket
 import tempfile
 import threading
+from contextlib import ExitStack
 from pathlib import Path
+from time import monotonic
 
+import requests
+from fixtures import MonkeyPatch
 from testtools import TestCase
 
 from covtrack.serving import Service, alone, listening_socket
 from covtrack.settings import Settings
 from covtrack.store.database import Database
 from venv_builder.errors import InfrastructureError, UsageError
+
+
+def is_closed(connection: socket.socket) -> bool:
+    """Whether the other side closes it, within ten seconds."""
+    try:
+        return connection.recv(100) == b""
+    except ConnectionError:
+        return True
 
 
 class ServiceTest(TestCase):
@@ -43,6 +55,40 @@ class ServiceTest(TestCase):
             service.shut_down()
         self.assertIn("post: The disk is full.", said[0])
         self.assertIn("A mistake of covtrack, RuntimeError: never thought of", said[1])
+
+    def test_what_hangs_costs_one_patience_in_all(self) -> None:
+        settings = Settings(state=self.folder, projects={})
+        never = threading.Event()
+        self.addCleanup(never.set)
+        with Database.open(f"sqlite:///{self.folder / 'x.sqlite'}") as database:
+            service = Service(settings, None, database, listen_only=True)
+            for name in ("one", "two", "three"):
+                service._repeat(name, never.wait)
+            begun = monotonic()
+            service.shut_down(0.5)
+            self.assertLess(monotonic() - begun, 1.4)
+
+    def test_who_sends_no_request_is_let_go(self) -> None:
+        settings = Settings(state=self.folder, projects={}, listen="127.0.0.1:0")
+        said: list[str] = []
+        self.useFixture(MonkeyPatch("covtrack.http_bounds.MOST_CONNECTIONS", 5))
+        self.useFixture(MonkeyPatch("covtrack.http_bounds.HEAD_SECONDS", 0.5))
+        with (
+            Database.open(f"sqlite:///{self.folder / 'x.sqlite'}") as database,
+            ExitStack() as held,
+        ):
+            service = Service(settings, None, database, listen_only=True, say=said.append)
+            held.enter_context(service.answering())
+            port = int(said[0].rstrip(".").rpartition(":")[2])
+            many = [
+                held.enter_context(socket.create_connection(("127.0.0.1", port), 10))
+                for _ in range(8)
+            ]
+            for one in many:
+                one.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n")
+            self.assertEqual([True] * 8, [is_closed(one) for one in many])
+            answer = requests.get(f"http://127.0.0.1:{port}/health", timeout=10)
+            self.assertEqual(200, answer.status_code)
 
     def test_one_of_them_on_a_state_folder(self) -> None:
         with alone(self.folder):
