@@ -1,8 +1,10 @@
 """Times a storm of events through the listener, the inbox and dispatch, into the queue.
 
-An `ssh` of the tests plays the stream at once, a fake Gerrit answers its searches; the listener,
-the database (SQLite) and dispatch are the real ones. Of the events, some are the patch sets of
-one change, as many of no interest, the rest changes of their own.
+An `ssh` of the tests plays the stream, a fake Gerrit answers its searches; the listener, the
+database (SQLite) and dispatch are the real ones. Of the events, some are the patch sets of one
+change, as many of no interest, the rest changes of their own. First all come at once, then a part
+of them within a minute; there the latency is that from each event's being sent to its job's being
+in the queue.
 """
 
 from __future__ import annotations
@@ -30,9 +32,26 @@ from tests.gerrit_fake import PASSWORD, PASSWORD_VARIABLE, FakeGerrit
 PROJECT = TrackedProject(name="p", git="/p", gerrit="fake", branch="master")
 
 
-def measure(events: int, sets: int, folder: Path) -> dict[str, object]:
+# Sends a line when its turn comes, and notes when that was in place of the subject.
+PACED = """#!/usr/bin/env python3
+import sys, time
+begun, rate = time.time(), {rate}
+for number, line in enumerate(open("{folder}/stream")):
+    time.sleep(max(0.0, begun + number / rate - time.time()))
+    sys.stdout.write(line.replace("Storm", repr(time.time())))
+    sys.stdout.flush()
+time.sleep(600)
+"""
+
+
+def measure(
+    events: int, sets: int, folder: Path, seconds_to_send: float = 0.0
+) -> dict[str, object]:
     """Seconds until all is queued, and what is in the queue then."""
     ssh, gerrit = FakeSsh(folder), FakeGerrit()
+    if seconds_to_send:
+        script = PACED.format(rate=events / seconds_to_send, folder=folder)
+        (folder / "ssh").write_text(script)
     os.environ["PATH"] = ssh.path
     os.environ[PASSWORD_VARIABLE] = PASSWORD
     gerrit.start()
@@ -61,11 +80,15 @@ def measure(events: int, sets: int, folder: Path) -> dict[str, object]:
         stop.set()
         jobs = database.read(lambda connection: queueing.newest_jobs(connection, 2 * events))
         left = database.read(lambda connection: inbox.unhandled(connection, 1))
+        known = database.read(lambda c: inbox.open_changes(c, "fake", "p", "master"))
     gerrit.stop()
     changes = [job for job in jobs if job.kind is JobKind.CHANGE]
     alive = [job for job in changes if job.state in ALIVE]
+    sent = {one.change: float(one.subject) for one in known if seconds_to_send}
+    late = sorted(job.queued_at.timestamp() - sent[job.change] for job in alive if sent)  # type: ignore[index]
     return {
         "events": events,
+        "sent_within_seconds": seconds_to_send,
         "patch_sets_of_one_change": sets,
         "seconds": round(seconds, 2),
         "events_per_second": round(events / seconds),
@@ -73,6 +96,9 @@ def measure(events: int, sets: int, folder: Path) -> dict[str, object]:
         "alive": len(alive),
         "newest_of_the_one": [job.patch_set for job in alive if job.change == 1],
         "lost": wanted - len(changes) + len(left),
+        "latency_seconds": {
+            f"p{share}": round(late[len(late) * share // 100], 3) for share in (50, 95, 99) if late
+        },
         "memory_growth_mib": round(
             (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024, 1
         ),
@@ -87,8 +113,11 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=10_000)
     parser.add_argument("--sets", type=int, default=500)
     words = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        print(json.dumps(measure(words.events, words.sets, Path(folder)), indent=1))
+    found = []
+    for events, seconds in ((words.events, 0.0), (words.events // 3, 60.0)):
+        with tempfile.TemporaryDirectory() as folder:
+            found.append(measure(events, words.sets, Path(folder), seconds))
+    print(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":
