@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -19,15 +20,24 @@ from covtrack.dispatching import recheck
 from covtrack.gerrit.checks import Measured, describe_check, name_check
 from covtrack.gerrit.js_plugin import render_plugin
 from covtrack.gerrit.line_coverage import MOST_KEPT, LineReader, mirror_of
-from covtrack.gerrit.patch_sets import PatchSet, find_patch_set, parse_address
+from covtrack.gerrit.patch_sets import (
+    LARGEST,
+    PatchSet,
+    UnknownError,
+    find_patch_set,
+    parse_address,
+)
 from covtrack.gerrit.policy import Decision, decide, parse_footers
 from covtrack.gerrit.posting import read_gain
 from covtrack.gerrit.verdict import FAILED
+from covtrack.job_page import HEADERS, address_of, render_page
 from covtrack.learning import settle
 from covtrack.recall import recall_result
 from covtrack.settings import Settings, TrackedProject
 from covtrack.store.database import Database
+from covtrack.store.inbox import private_changes
 from covtrack.store.queued import Job
+from covtrack.store.queueing import newest_jobs, read_job
 from covtrack.store.values import StoredRun
 from covtrack.tracking import Tracker
 from jobs.file_lines import FileLines
@@ -37,6 +47,7 @@ from venv_builder.progress import ignore
 
 RERUN_HEADER = "X-Covtrack"  # a page of another site cannot send it without being allowed to
 RERUN_WORD = "rerun"
+MOST_OTHERS = 50
 
 
 def origins_of(settings: Settings) -> list[str]:
@@ -82,12 +93,29 @@ def gerrit_routes(settings: Settings, database: Database) -> APIRouter:
         message = "Queued." if queued else "It is being measured already."
         return JSONResponse({"queued": queued, "message": message}, 202 if queued else 200)
 
+    @router.get("/jobs/{job_id}")
+    def job_page(job_id: int) -> Response:
+        job = find_job(database, job_id)
+        change = partial(newest_jobs, limit=MOST_OTHERS, server=job.server, change=job.change)
+        others = database.read(change) if job.change is not None else ()
+        measured = checks.measured(job.project, job.commit or None, job)
+        text = render_page(job, measured, others, settings.gerrit.get(job.server))
+        return Response(text, media_type="text/html", headers=HEADERS)
+
     @router.get("/plugins/covtrack.js")
     def plugin(request: Request) -> Response:
         text = render_plugin(settings.url or str(request.base_url))
         return Response(text, media_type="text/javascript", headers={"Cache-Control": "no-cache"})
 
     return router
+
+
+def find_job(database: Database, job_id: int) -> Job:
+    """The job of that id; UnknownError where there is none, or its change is private."""
+    job = database.read(lambda c: read_job(c, job_id)) if 0 < job_id < LARGEST else None
+    if job is None or (job.server, job.change) in database.read(private_changes):
+        raise UnknownError(f"There is no job {job_id}.")
+    return job
 
 
 def check_intent(request: Request, origins: list[str]) -> None:
@@ -122,28 +150,31 @@ class CheckReader:
 
     def _check(self, patch_set: PatchSet, project: TrackedProject, name: str) -> dict[str, Any]:
         jobs, place = patch_set.jobs_of(project.name), self.tracker.settings.url
-        link = f"{place.rstrip('/')}/api/jobs/{jobs[0].job_id}" if place and jobs else None
+        link = address_of(place, jobs[0].job_id) if place and jobs else None
         return describe_check(
             name=name,
             jobs=jobs,
-            measured=self._measured(project, patch_set.commit, jobs),
+            measured=self.measured(project.name, patch_set.commit, jobs[0] if jobs else None),
             review=project.review,
             link=link,
             may_rerun=patch_set.may_be_measured,
         )
 
-    def _measured(
-        self, project: TrackedProject, commit: str | None, jobs: tuple[Job, ...]
-    ) -> Measured | None:
-        run = self.tracker.database.find_run(project.name, commit) if commit else None
-        if run is None:
+    def measured(self, name: str, commit: str | None, job: Job | None) -> Measured | None:
+        """What a project's newest run of a commit found, and what was decided; None without one.
+
+        The gain is the job's.
+        """
+        project = self.tracker.settings.projects.get(name)
+        run = self.tracker.database.find_run(name, commit) if commit else None
+        if run is None or project is None:
             return None
         if run.run_id not in self._kept:
             if len(self._kept) >= MOST_KEPT:
                 self._kept.clear()
             self._kept[run.run_id] = self._decide(project, run)
         result, decision = self._kept[run.run_id]
-        gain = read_gain(jobs[0].gain if jobs else None)
+        gain = read_gain(job.gain if job else None)
         return Measured(result=result, decision=decision, gain=gain)
 
     def _decide(self, project: TrackedProject, run: StoredRun) -> tuple[JobResult, Decision]:

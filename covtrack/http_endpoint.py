@@ -22,7 +22,7 @@ from starlette.middleware.cors import CORSMiddleware
 from covtrack.gerrit.events import parse_event
 from covtrack.gerrit.listener import ServerListener
 from covtrack.gerrit.patch_sets import UnknownError
-from covtrack.gerrit_endpoint import RERUN_HEADER, gerrit_routes, origins_of
+from covtrack.gerrit_endpoint import RERUN_HEADER, find_job, gerrit_routes, origins_of
 from covtrack.settings import Settings
 from covtrack.step_endpoint import step_routes
 from covtrack.store import inbox, queueing
@@ -63,12 +63,7 @@ def create_app(
 
     @app.get("/api/jobs/{job_id}")
     def one_job(job_id: int) -> dict[str, Any]:
-        job = None
-        if 0 < job_id < 2**31:
-            job = database.read(lambda connection: queueing.read_job(connection, job_id))
-        if job is None or (job.server, job.change) in database.read(inbox.private_changes):
-            raise HTTPException(404, f"There is no job {job_id}.")
-        return describe_job(job)
+        return describe_job(find_job(database, job_id))
 
     app.include_router(gerrit_routes(settings, database))
     app.include_router(step_routes(settings, database))

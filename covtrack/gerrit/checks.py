@@ -57,7 +57,7 @@ def describe_check(
         "name": name,
         "status": _status(job, measured),
         "state": job.state.value if job else None,
-        "description": _describe_state(job, measured),
+        "description": describe_state(job, measured),
         "attempt": len(jobs) or None,
         "job_id": job.job_id if job else None,
         "link": link,
@@ -83,7 +83,8 @@ def _status(job: Job | None, measured: Measured | None) -> str:
     return "COMPLETED" if measured or (job and job.state is JobState.FAILED) else "RUNNABLE"
 
 
-def _describe_state(job: Job | None, measured: Measured | None) -> str:
+def describe_state(job: Job | None, measured: Measured | None) -> str:
+    """Where a patch set stands, in a sentence."""
     if job is None:
         return "Measured." if measured else "Not measured."
     if job.state is JobState.RUNNING:

@@ -31,6 +31,7 @@ from covtrack.gerrit.verdict import (
     read_template,
     render_failure,
 )
+from covtrack.job_page import address_of
 from covtrack.learning import settle
 from covtrack.recall import recall_result
 from covtrack.reporting import describe_ledger
@@ -177,7 +178,7 @@ class Poster:
         self, job: Job, project: TrackedProject, client: GerritClient, info: ChangeInfo
     ) -> Review | None:
         place = self.settings.url
-        link = f"{place.rstrip('/')}/api/jobs/{job.job_id}" if place else None
+        link = address_of(place, job.job_id) if place else None
         run = self._run(job)
         if run is None:
             rest = job.kind is JobKind.REST

@@ -339,3 +339,56 @@ class CheckTest(EndpointCase):
         projects = tuple(self.settings.projects.values())
         self.assertFalse(recheck(self.database, self.known, projects))
         self.assertEqual(before, len(self.jobs()))
+
+
+class JobPageTest(EndpointCase):
+    """The page that the link of a verdict leads to."""
+
+    def put_job(self, **values: Any) -> int:
+        self.assertTrue(recheck(self.database, self.known, [self.measured.project]))
+        job_id = self.jobs()[0].job_id
+        done = {"state": JobState.DONE.value, **values}
+        self.database.write(lambda connection: queueing.put_values(connection, job_id, done))
+        return job_id
+
+    def page(self, job_id: int) -> str:
+        answer = requests.get(f"{self.url}/jobs/{job_id}", timeout=10)
+        self.assertEqual(200, answer.status_code, answer.text)
+        self.assertIn("default-src 'none'", answer.headers["Content-Security-Policy"])
+        return answer.text
+
+    def test_what_was_measured(self) -> None:
+        page = self.page(self.put_job())
+        for words in (
+            "sample change 7,2",
+            f"{GERRIT}/c/7/2",
+            "66.66 %, 2 of 3 statements",
+            "3 carried",
+            "sample.tests.test_shapes.AreaTest",
+            self.measured.commit,
+            "as JSON",
+        ):
+            self.assertIn(words, page)
+        self.assertNotIn("http-equiv", page)
+
+    def test_while_it_runs_and_where_it_failed(self) -> None:
+        running = {"state": JobState.RUNNING.value, "progress": "run 3 of 10 tests"}
+        page = self.page(self.put_job(**running))
+        self.assertIn("run 3 of 10 tests", page)
+        self.assertIn('http-equiv="refresh"', page)
+        self.end_jobs()
+        error = "<script>alert(1)</script> is no requirement."
+        page = self.page(self.put_job(state=JobState.FAILED.value, error=error))
+        self.assertIn("&lt;script&gt;", page)
+        self.assertNotIn("<script>", page)
+
+    def test_what_is_told_nobody(self) -> None:
+        job_id = self.put_job()
+        for number in (77_777, 0, 2**40):
+            answer = requests.get(f"{self.url}/jobs/{number}", timeout=10)
+            self.assertEqual(404, answer.status_code, answer.text)
+        self.put_change(private=True)
+        for path in (f"/jobs/{job_id}", f"/api/jobs/{job_id}"):
+            self.assertEqual(404, requests.get(f"{self.url}{path}", timeout=10).status_code)
+        shown = requests.get(f"{self.url}/api/jobs", timeout=10).json()
+        self.assertNotIn(job_id, [one["job_id"] for one in shown])

@@ -163,7 +163,7 @@ class PageTest(PluginCase):
         self.assertEqual([], [state for state in running if state["actions"]])
         done = states[-1]
         self.assertEqual(("covtrack", 1), (done["checkName"], done["attempt"]))
-        self.assertRegex(done["statusLink"], rf"^{self.address}/api/jobs/\d+$")
+        self.assertRegex(done["statusLink"], rf"^{self.address}/jobs/\d+$")
         self.check_results(done["results"])
 
         self.assertIsNone(self.ranges(page, info, ".stestr.conf"))
