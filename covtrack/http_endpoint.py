@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hmac
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -35,9 +35,15 @@ MOST_JOBS = 200
 
 
 def create_app(
-    settings: Settings, database: Database, listeners: Sequence[ServerListener]
+    settings: Settings,
+    database: Database,
+    listeners: Sequence[ServerListener],
+    unfetched: Callable[[], Sequence[str]] = tuple,
 ) -> FastAPI:
-    """The application; errors are JSON objects with one sentence under `error`."""
+    """The application; errors are JSON objects with one sentence under `error`.
+
+    `unfetched` tells which projects cannot be fetched for the time being.
+    """
     app = FastAPI(title="covtrack", docs_url=None, redoc_url=None, openapi_url=None)
     by_name = {listener.server.name: listener for listener in listeners}
 
@@ -52,7 +58,7 @@ def create_app(
 
     @app.get("/health")
     def health() -> JSONResponse:
-        found = describe_health(database, listeners)
+        found = describe_health(database, listeners, unfetched())
         return JSONResponse(found, status_code=200 if found["status"] == "ok" else 503)
 
     @app.get("/api/jobs")
@@ -107,8 +113,13 @@ def is_secret(expected: str | None, given: str) -> bool:
     return expected is not None and hmac.compare_digest(expected.encode(), given.encode())
 
 
-def describe_health(database: Database, listeners: Sequence[ServerListener]) -> dict[str, Any]:
-    """`status` is "ok" if every server is listened to; and how many jobs are in which state."""
+def describe_health(
+    database: Database, listeners: Sequence[ServerListener], unfetched: Sequence[str]
+) -> dict[str, Any]:
+    """`status` is "ok" if every server is listened to and every project can be fetched.
+
+    And how many jobs are in which state.
+    """
     counts: Mapping[str, int] = database.read(queueing.count_jobs)
     servers = {
         listener.server.name: {
@@ -117,8 +128,13 @@ def describe_health(database: Database, listeners: Sequence[ServerListener]) -> 
         }
         for listener in listeners
     }
-    well = all(listener.connected for listener in listeners)
-    return {"status": "ok" if well else "degraded", "servers": servers, "jobs": dict(counts)}
+    well = all(listener.connected for listener in listeners) and not unfetched
+    return {
+        "status": "ok" if well else "degraded",
+        "servers": servers,
+        "not_fetched": list(unfetched),
+        "jobs": dict(counts),
+    }
 
 
 def describe_job(job: Job) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 
 from covtrack.settings import Settings, TrackedProject
 from covtrack.store import queueing
@@ -36,7 +37,13 @@ class Mirrorer:
         self.say = say
         self.server = server
         self._waits: dict[int, float] = {}
-        self._away: set[str] = set()
+        self._away: dict[str, float] = {}
+
+    @property
+    def away(self) -> frozenset[str]:
+        """The projects that could not be fetched when that was tried, a moment ago."""
+        since = monotonic() - 2 * LONGEST_WAIT
+        return frozenset(name for name, tried in tuple(self._away.items()) if tried > since)
 
     def fetch_new(self) -> int:
         """Fetch for every new job that is due; how many can be run now."""
@@ -64,7 +71,7 @@ class Mirrorer:
     def _is_away(self, name: str, sentence: str) -> None:
         if name not in self._away:
             self.say(f"{name}: {sentence} Jobs go on with what the mirror has.")
-        self._away.add(name)
+        self._away[name] = monotonic()
 
     def _fetch(self, name: str, jobs: Sequence[Job]) -> int:
         if name not in self.settings.projects:
@@ -80,7 +87,7 @@ class Mirrorer:
             self._is_away(name, str(error))
             return sum(self._go_on(project, job, str(error), forever=True) for job in jobs)
         if name in self._away:
-            self._away.discard(name)
+            del self._away[name]
             self.say(f"{name}: fetched again.")
         return sum(self._queue(project, job) for job in jobs)
 

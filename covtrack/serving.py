@@ -60,6 +60,7 @@ class Service:
     delay_after_error: float = 5.0
     stop: threading.Event = field(default_factory=threading.Event)
     threads: list[threading.Thread] = field(default_factory=list)
+    mirrorers: list[Mirrorer] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.tracker = Tracker(self.settings, self.database, ignore)
@@ -96,6 +97,7 @@ class Service:
         self._repeat("dispatch", lambda: handle_events(self.database, projects))
         for name in sorted(self.settings.gerrit):
             mirrorer = Mirrorer(self.tracker, self.database, self.say, name)
+            self.mirrorers.append(mirrorer)
             self._repeat(f"mirror {name}", mirrorer.fetch_new)
             self._repeat(f"post {name}", Poster(self.tracker, self.database, self.say, name).step)
         for only in {project.gerrit for project in projects} | set(self.settings.gerrit):
@@ -113,7 +115,7 @@ class Service:
         from covtrack.http_bounds import BoundedProtocol
         from covtrack.http_endpoint import create_app
 
-        app = create_app(self.settings, self.database, self.listeners)
+        app = create_app(self.settings, self.database, self.listeners, self.unfetched)
         endpoint = listening_socket(self.settings.listen)
         config = uvicorn.Config(
             app, http=BoundedProtocol, log_level="warning", access_log=False, lifespan="off"
@@ -128,6 +130,10 @@ class Service:
         finally:
             server.should_exit = True
             thread.join(10)
+
+    def unfetched(self) -> Sequence[str]:
+        """The projects that cannot be fetched for the time being."""
+        return sorted(name for mirrorer in self.mirrorers for name in mirrorer.away)
 
     def is_sole(self, sole: Sole) -> bool:
         """Whether no other process serves this database; unknown is yes: it is asked again."""

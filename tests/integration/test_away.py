@@ -6,6 +6,9 @@ import secrets
 import sys
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
+
+import requests
 
 from covtrack.gerrit.failures import Unreachable
 from covtrack.store import inbox
@@ -50,6 +53,11 @@ class AwayTest(ServeCase):
     def log(self) -> str:
         return (self.folder / "serve.log").read_text()
 
+    def health(self) -> dict[str, Any]:
+        url = self.log().partition("HTTP on ")[2].partition("\n")[0].rstrip(".")
+        found: dict[str, Any] = requests.get(f"{url}/health", timeout=10).json()
+        return found
+
     def mirror(self) -> Path:
         return STATE / "projects" / self.project / "mirror.git"
 
@@ -62,6 +70,8 @@ class AwayTest(ServeCase):
         self.assertEqual(JobState.DONE, job.state, job.error)
         self.wait(lambda: "The verdict of job" in self.log())
         self.assertEqual(1, self.log().count("Jobs go on with what the mirror has"))
+        health = self.health()
+        self.assertEqual(("degraded", [self.project]), (health["status"], health["not_fetched"]))
         self.gerrit.restart()
         self.assertEqual(1, len(self.wait_for_verdicts(self.info)))
         self.wait(self.is_idle)
