@@ -90,10 +90,10 @@ def missing_parts(
 def java_program(least: int = 0) -> str:
     """The java that runs a server: that of COVTRACK_JAVA, else the one on PATH.
 
-    Where neither is of the release `least`, the first of the JDKs in JAVA_FOLDER that is.
+    Where that is older than the release `least`, the first of the JDKs in JAVA_FOLDER that is not.
     """
     first = os.environ.get(JAVA_VARIABLE) or "java"
-    if least and java_release(first) < least:
+    if 0 < java_release(first) < least:
         others = sorted(str(path) for path in JAVA_FOLDER.glob("*/bin/java"))
         return next((one for one in others if java_release(one) >= least), first)
     return first

@@ -84,6 +84,6 @@ class DemoTest(TestCase):
             | {"PATH": str(self.folder), "PYTHONPATH": str(ROOT), JAVA_VARIABLE: ""},
         )
         self.assertEqual(3, done.status, done.stderr)
-        self.assertIn("A local Gerrit needs java, which is not installed.", done.stderr)
+        self.assertIn(" needs java, which is not installed.", done.stderr)
         self.assertIn("Install a JDK", done.stderr)
         self.assertNotIn("Traceback", done.stderr)
