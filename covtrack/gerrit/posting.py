@@ -165,13 +165,14 @@ class Poster:
         """
         assert job.change is not None
         why = ""
-        for less in _less_and_less(review):
+        for less, left_out in _less_and_less(review):
+            if left_out:
+                self.say(f"{why} Tried again without {left_out}.")
             try:
                 client.post_review(job.change, job.commit, less.body())
                 return why
             except Refused as error:
                 why, refusal = str(error), error
-                self.say(f"{error} It is posted with less, if it is.")
         raise refusal
 
     def _compose(
@@ -332,10 +333,10 @@ def _count_tagged(client: GerritClient, job: Job, tag: str) -> int:
     )
 
 
-def _less_and_less(review: Review) -> Iterator[Review]:
-    """The review, then without what Gerrit may have refused: comments, at last votes too."""
-    yield review
+def _less_and_less(review: Review) -> Iterator[tuple[Review, str]]:
+    """The review, then less of it, each with what is left out, in words."""
+    yield review, ""
     if review.comments and review.votes:
-        yield replace(review, comments={})
+        yield replace(review, comments={}), "comments"
     if review.comments or review.votes:
-        yield replace(review, comments={}, votes={})
+        yield replace(review, comments={}, votes={}), "comments and votes"
