@@ -28,7 +28,7 @@ NAME = "measured"
 def find_pairs(clone: ScratchRepository, words: argparse.Namespace) -> Iterator[tuple[str, ...]]:
     """Of each change: where it was uploaded first, that patch set, its parent, the rebased one."""
     listed = clone.git("log", "--first-parent", "--merges", "--format=%H", words.revision)
-    merges, found = listed.split(), 0
+    merges, found = listed.split()[: words.last], 0
     for position, merge in enumerate(merges):
         touched = clone.git("diff", "--name-only", f"{merge}^1", merge).splitlines()
         own = [name for name in touched if name.endswith(".py") and "/tests/" not in name]
@@ -127,6 +127,7 @@ def main() -> None:
     parser.add_argument("--constraints", type=Path, required=True)
     parser.add_argument("--python", default="3.13")
     parser.add_argument("--changes", type=int, default=10)
+    parser.add_argument("--last", type=int, default=60, help="merges that are looked at")
     parser.add_argument("--back", type=int, default=3)
     parser.add_argument("--folder", type=Path, required=True)
     words = parser.parse_args()

@@ -29,6 +29,9 @@ from venv_builder.errors import UsageError
 WORTH_SPARING = 2.0
 # Seconds of tests below which no other base is asked.
 WORTH_ASKING = 2.0
+# So many times less the tests of another base must take: of the affected tests not all run, and
+# how many that are is not known yet.
+MUCH_LESS = 4.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +76,8 @@ def _choose(request: Request, ground: Ground, counting: Collection[str]) -> Chos
 
 
 def is_cheaper(one: Chosen, other: Chosen) -> bool:
-    """Whether the tests of one take less time."""
-    return one.seconds < other.seconds
+    """Whether the tests of one take much less time."""
+    return MUCH_LESS * one.seconds < other.seconds
 
 
 def seconds_of(selection: Selection, known: Mapping[str, TestRecord]) -> float:

@@ -30,6 +30,7 @@ class EarlierPatchSetTest(AffectedCase):
         super().setUp()
         self.useFixture(MonkeyPatch("jobs.choosing.WORTH_ASKING", -1.0))
         self.useFixture(MonkeyPatch("jobs.choosing.seconds_of", count_tests))
+        self.useFixture(MonkeyPatch("jobs.choosing.MUCH_LESS", 1.0))
         self.git = self.clone.repo.git
         self.git.checkout("-q", "-b", "topic")
         self.first = self.amend("lib/shapes.py", "self.width = width", "self.width = width + 0")
