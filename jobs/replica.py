@@ -101,7 +101,7 @@ class Replica(Mirror):
         """
         with self.alone(), self._speaking_ssh():
             refs = [f"+refs/{space}/*:{self.place_of(space)}*" for space in ("heads", "tags")]
-            self._fetch_refs(url, refs, "--prune")
+            self._fetch_refs(url, refs, "--force", "--prune")
             self._take_over(url)
         if self.lost():
             raise self._replaced(f"The branches of {without_password(url)} are")
@@ -188,24 +188,21 @@ class Replica(Mirror):
             )
         return found
 
-    def _fetch_refs(self, url: str, refs: Iterable[str], *options: str) -> None:
-        always = ("--force", "--no-tags", "--no-auto-gc", "--no-write-fetch-head")
-        # Thousands of reviews need not be told to the server to say what is here.
-        tips = ("--negotiation-tip=refs/heads/*",) if self.branches() else ()
-        with self._told(f"Cannot fetch {url}", "Check the address and that it can be reached."):
-            self._run("fetch", "--quiet", *always, *options, *tips, "--", url, *refs)
-
     def _fetch_kept(self, url: str, spaces: Iterable[str]) -> None:
         """Fetch what is only added to; what was replaced is not taken, and told.
 
         Gerrit itself rewrites the record of a change where somebody deletes a comment.
         """
-        refs = ["+refs/changes/*/meta:refs/changes/*/meta", *(f"{one}:{one}" for one in spaces)]
+        records = "+refs/changes/*/meta:refs/changes/*/meta"
+        self._fetch_refs(url, (records, *(f"{space}:{space}" for space in spaces)))
+
+    def _fetch_refs(self, url: str, refs: Iterable[str], *options: str) -> None:
         always = ("--no-tags", "--no-auto-gc", "--no-write-fetch-head")
+        # Thousands of reviews need not be told to the server to say what is here.
         tips = ("--negotiation-tip=refs/heads/*",) if self.branches() else ()
         with self._told(f"Cannot fetch {url}", "Check the address and that it can be reached."):
             try:
-                self._run("fetch", *always, *tips, "--", url, *refs)
+                self._run("fetch", *always, *options, *tips, "--", url, *refs)
             except GitCommandError as error:
                 if not (refused := REJECTED.findall(str(error.stderr))):
                     raise

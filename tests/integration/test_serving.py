@@ -188,7 +188,7 @@ class DoctorTest(ServeCase):
 
     def test_what_lacks_is_named(self) -> None:
         text = self.config.read_text()
-        wrong = text.replace("-i", "-F/dev/null", 1).replace('"Coverage"', '"Kwality"')
+        wrong = text.replace('"-i"', '"-F/dev/null"', 1).replace('"Coverage"', '"Kwality"')
         self.config.write_text(wrong.replace(self.url, "http://127.0.0.1:9/nothing"))
         shapes = dedent(FILES["sample/shapes.py"])
         self.push(f"I{secrets.token_hex(20)}", "To vote on", shapes=shapes + UNTESTED)
