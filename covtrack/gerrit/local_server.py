@@ -127,6 +127,11 @@ class LocalGerrit:
             self.request("POST", "accounts/self/sshkeys", text=_make_key(self._key))
             self._grant({"push": {}, "create": {}})  # 3.13 lets nobody push to a branch at first
 
+    @property
+    def runs(self) -> bool:
+        """Whether this process started it, and did not stop it."""
+        return self._process is not None
+
     def stop(self) -> None:
         """Ask the server to end, and kill it after 10 seconds."""
         if self._process is not None:

@@ -33,7 +33,8 @@ class AwayTest(ServeCase):
 
     def gerrit_is_back(self) -> None:
         """The other test uses the server too."""
-        self.gerrit.restart()
+        if not self.gerrit.runs:
+            self.gerrit.start()
 
     def covtrack(self, *words: str) -> str:
         argv: list[str | Path] = [sys.executable, "-P", "-m", "covtrack", "--config", self.config]

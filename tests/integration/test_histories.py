@@ -116,7 +116,7 @@ class BranchHistoryTest(HistoryTest):
 class PatchSetHistoryTest(HistoryTest):
     """Patch sets of one change on a branch that moves, each resting on the one before it."""
 
-    steps = 4
+    steps = 3
 
     def setUp(self) -> None:
         self.useFixture(MonkeyPatch("jobs.choosing.WORTH_ASKING", -1.0))

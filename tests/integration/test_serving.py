@@ -23,7 +23,7 @@ from covtrack.gerrit.values import ChangeInfo, ReviewMessage
 from covtrack.store import queueing
 from covtrack.store.database import Database
 from covtrack.store.queued import ALIVE, DUE, Job, JobKind, JobState
-from tests.gerrit_fixture import NEWEST, RealGerrit, real_gerrit
+from tests.gerrit_fixture import RealGerrit, real_gerrit
 from tests.sample_project import FILES
 from tests.scratch_git import ScratchRepository
 from venv_builder.processes import Completed, ProcessGroup, run_command, start_group
@@ -196,14 +196,6 @@ class DoctorTest(ServeCase):
         self.assertEqual(3, done.status)
         for words in ("does not stream events", "vote on Kwality", "Cannot fetch http://127"):
             self.assertIn(words, done.stdout)
-
-
-class NewestDoctorTest(DoctorTest):
-    """The same on the newest release, where this machine has a Java for it."""
-
-    @classmethod
-    def find_gerrit(cls) -> RealGerrit:
-        return real_gerrit(NEWEST)
 
 
 class VerdictTest(ServeCase):
