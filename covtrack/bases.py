@@ -30,6 +30,11 @@ class Target:
     select: Select
     budget: float | None = None
 
+    @property
+    def is_change(self) -> bool:
+        """Whether it is a change that is compared with what is below it."""
+        return self.kind is Kind.CHANGE and self.base_from == self.commit.sha
+
 
 class Bases:
     """Finds bases among the runs of `database`, whose snapshots lie below `state`."""
@@ -92,16 +97,18 @@ class Bases:
         Any measured commit would do to rest on; from this one a rebase or a small amendment
         reaches less than from the branch.
         """
-        is_change = target.kind is Kind.CHANGE and target.base_from == target.commit.sha
-        if nearest is None or not is_change or target.select in (Select.ALL, Select.CHANGED):
+        if (
+            nearest is None
+            or not target.is_change
+            or target.select in (Select.ALL, Select.CHANGED)
+        ):
             return None
         runs = self.database.baselines(project.name, target.branch, exact=True, changes=True)
         like = [run for run in runs if _is_earlier(run, target) and run.commit != nearest.commit]
         for run in sorted(like, key=lambda run: run.measured_at, reverse=True)[:MOST_LIKE]:
             base = self._open(project.name, run) if mirror.has(run.commit) else None
             if base is not None:
-                compared = nearest.compared or nearest.commit
-                return replace(base, before=nearest.before, compared=compared)
+                return replace(base, before=nearest.before, compared=nearest.commit)
         return None
 
     def _open(self, project: str, run: StoredRun) -> Base | None:
@@ -135,8 +142,7 @@ def _is_ground(run: StoredRun, target: Target) -> bool:
     """Whether a run may be built on: one of the commit itself only where it answers the order."""
     if run.commit != target.commit.sha:
         return True
-    is_change = target.kind is Kind.CHANGE and target.base_from == target.commit.sha
-    return not is_change and _answers(run, target)
+    return not target.is_change and _answers(run, target)
 
 
 def _answers(run: StoredRun, target: Target) -> bool:

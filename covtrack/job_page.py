@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -107,4 +106,4 @@ def rounded(seconds: Mapping[str, float]) -> Mapping[str, str]:
 
 def address_of(place: str, job_id: int) -> str:
     """The page of a job below `place`, where browsers find covtrack."""
-    return f"{place.rstrip('/')}/jobs/{quote(str(job_id))}"
+    return f"{place.rstrip('/')}/jobs/{job_id}"

@@ -17,7 +17,7 @@ from covtrack.mirrors import Mirrored, beside, configured, kept, matched
 from covtrack.settings import Settings
 from covtrack.store import inbox
 from covtrack.store.database import Database
-from venv_builder.errors import CovtrackError, describe_mistake
+from venv_builder.errors import CovtrackError, describe_error
 
 # Gerrit tells of a change before all of its refs are there.
 SETTLE_SECONDS = 3.0
@@ -132,8 +132,7 @@ class Keeper:
         except Exception as error:  # a mirror that cannot be read stops no other
             plan.wait = min(max(FIRST_WAIT, 2 * plan.wait), LONGEST_WAIT)
             plan.whole_at = now + plan.wait  # what was missed is fetched with all the rest
-            words = str(error) if isinstance(error, CovtrackError) else describe_mistake(error)
-            self._is_away(name, words)
+            self._is_away(name, describe_error(error))
             return
         plan.wait = 0.0
         self._is_back(name)

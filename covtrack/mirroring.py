@@ -15,7 +15,7 @@ from covtrack.store.database import Database
 from covtrack.store.queued import OF_CHANGE, Job, JobKind, JobState, VerdictState
 from covtrack.tracking import Tracker
 from jobs.addresses import without_password
-from venv_builder.errors import CovtrackError, UsageError, describe_mistake
+from venv_builder.errors import CovtrackError, UsageError, describe_error
 
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
 TOGETHER = 50
@@ -64,7 +64,7 @@ class Mirrorer:
         try:
             return self._fetch(name, jobs)
         except Exception as error:
-            words = str(error) if isinstance(error, CovtrackError) else describe_mistake(error)
+            words = describe_error(error)
             self._is_away(name, words)
             return sum(self._wait(job, words, forever=True) for job in jobs)
 

@@ -32,7 +32,7 @@ from covtrack.store.database import Database
 from covtrack.store.queued import Job
 from covtrack.store.soleness import Sole
 from covtrack.tracking import Tracker
-from venv_builder.errors import CovtrackError, UsageError, describe_mistake
+from venv_builder.errors import CovtrackError, UsageError, describe_error
 from venv_builder.processes import end_children
 from venv_builder.progress import ignore
 
@@ -173,11 +173,8 @@ class Service:
                 try:
                     if not step():
                         self.stop.wait(TICK)
-                except CovtrackError as error:
-                    self.say(f"{name}: {error}")
-                    self.stop.wait(self.delay_after_error)
                 except Exception as error:  # a thread that ends would stop the work unseen
-                    self.say(f"{name}: {describe_mistake(error)}")
+                    self.say(f"{name}: {describe_error(error)}")
                     self.stop.wait(self.delay_after_error)
 
         self._spawn(name, loop)

@@ -100,8 +100,12 @@ class Settings(BaseModel):
         """Whether another project measures the same changes of the same server."""
         if (own := self.projects.get(name)) is None or own.gerrit is None:
             return False
-        places = [(one.gerrit, one.name_on_gerrit) for one in self.projects.values()]
-        return places.count((own.gerrit, own.name_on_gerrit)) > 1
+        return len(self.projects_of(own.gerrit, own.name_on_gerrit)) > 1
+
+    def projects_of(self, server: str, name: str) -> tuple[TrackedProject, ...]:
+        """The projects that measure the changes of a server's project of that name there."""
+        known = self.projects.values()
+        return tuple(one for one in known if (one.gerrit, one.name_on_gerrit) == (server, name))
 
     def folder(self, project: str) -> Path:
         """A project's own folder below the state folder."""

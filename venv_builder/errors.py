@@ -22,8 +22,10 @@ class CovtrackError(Exception):
         return f"{self.sentence} {self.advice}".strip()
 
 
-def describe_mistake(error: Exception) -> str:
-    """The words for an exception that nobody foresaw, where work has to go on nevertheless."""
+def describe_error(error: Exception) -> str:
+    """An error in words where work has to go on nevertheless, one that nobody foresaw too."""
+    if isinstance(error, CovtrackError):
+        return str(error)
     return f"A mistake of covtrack, {type(error).__name__}: {' '.join(str(error).split())}."
 
 

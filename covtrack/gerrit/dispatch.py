@@ -10,6 +10,7 @@ from covtrack.settings import TrackedProject
 from covtrack.store.queued import ChangeStatus, JobKind, KnownChange, NewJob
 
 RECHECKED = "recheck coverage"
+TELLS_NEWEST = (EventKind.PATCH_SET, EventKind.SEEN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +55,7 @@ def dispatch(
         return Actions(change=change, cancelled=change.status is ChangeStatus.ABANDONED)
     reason = _reason(event, change, known)
     jobs = tuple(_job(project, change, reason) for project in ours) if reason else ()
-    is_newest = event.kind in (EventKind.PATCH_SET, EventKind.SEEN)
-    below = change.patch_set if is_newest else None
+    below = change.patch_set if event.kind in TELLS_NEWEST else None
     return Actions(change=change, superseded_below=below, jobs=jobs)
 
 
@@ -84,7 +84,7 @@ def _advances(server: str, event: Event, ours: tuple[TrackedProject, ...]) -> tu
 
 def _updated(server: str, event: Event, known: KnownChange | None) -> KnownChange | None:
     """The change after the event; None where the event tells nothing new."""
-    if event.kind in (EventKind.PATCH_SET, EventKind.SEEN):
+    if event.kind in TELLS_NEWEST:
         return _with_patch_set(server, event, known)
     if known is None:
         return _with_patch_set(server, event, None) if event.commit and event.ref else None

@@ -36,9 +36,6 @@ class EventKind(StrEnum):
     SEEN = "change-seen"
 
 
-BRANCH = EventKind.REF_UPDATED
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """One event; fields that its kind does not have, or that were missing, are empty or None.
@@ -106,7 +103,7 @@ def parse_event(raw: object) -> Event | None:
     if kind is EventKind.DROPPED:
         return Event(kind=kind)
     event = _ref_event(raw) if kind is EventKind.REF_UPDATED else _change_event(kind, raw)
-    is_whole = event is not None and event.project and (event.change or event.kind is BRANCH)
+    is_whole = event and event.project and (event.change or kind is EventKind.REF_UPDATED)
     return event if is_whole else None
 
 

@@ -29,7 +29,7 @@ from covtrack.gerrit.playback import OVERLAP, Watched, confirm, play_back
 from covtrack.gerrit.settings import GerritServer
 from covtrack.store.database import Database
 from covtrack.store.inbox import knows_any, put_events, put_watermark, read_watermark
-from venv_builder.errors import CovtrackError, describe_mistake
+from venv_builder.errors import describe_error
 from venv_builder.processes import reading_lines
 
 BATCH = 500
@@ -80,10 +80,8 @@ class ServerListener:
             begun = monotonic()
             try:
                 self._listen() if self.server.ssh else self._poll()
-            except CovtrackError as error:
-                self._complain(str(error))
             except Exception as error:  # a thread that ends would stop the work unseen
-                self._complain(describe_mistake(error))
+                self._complain(describe_error(error))
             self.connected = self._caught_up = False
             delay = FIRST_DELAY if monotonic() - begun > GOOD_SECONDS else delay
             self.stop.wait(delay)

@@ -105,11 +105,7 @@ def find_patch_set(settings: Settings, database: Database, address: Address) -> 
         raise UnknownError(
             f"covtrack knows no single Gerrit server at {address.host or 'no host'}."
         )
-    projects = tuple(
-        project
-        for project in settings.projects.values()
-        if project.gerrit == server.name and project.name_on_gerrit == address.project
-    )
+    projects = settings.projects_of(server.name, address.project)
     if not projects:
         raise UnknownError(f"covtrack does not measure {address.project} of {server.name}.")
     change = database.read(

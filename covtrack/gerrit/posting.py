@@ -43,7 +43,7 @@ from covtrack.store.queued import ChangeStatus, Job, JobKind, JobState, VerdictS
 from covtrack.store.values import LedgerCount, StoredRun
 from covtrack.tracking import Tracker
 from jobs.results import Counts, JobResult
-from venv_builder.errors import CovtrackError, UsageError, describe_mistake
+from venv_builder.errors import UsageError, describe_error
 
 MOST_NOT_FOUND = 6
 # With the delays between them, more than an hour.
@@ -97,10 +97,8 @@ class Poster:
             self._not_found(job, str(error))
         except GerritError as error:
             self._later(job, str(error))
-        except CovtrackError as error:
-            self._failed(job, str(error))
         except Exception as error:  # of the next ones too nothing would be said
-            self._failed(job, describe_mistake(error))
+            self._failed(job, describe_error(error))
 
     def _post(self, job: Job) -> None:
         server = self.settings.gerrit.get(job.server)
@@ -320,7 +318,7 @@ def read_gain(stored: Mapping[str, Any] | None) -> Gain | None:
 
 def _is_replaced(job: Job, known: Sequence[Job]) -> bool:
     """Whether the rest after the job is measured: its verdict is the one that counts."""
-    rests = [one for one in known if one.kind is JobKind.REST and one.project == job.project]
+    rests = [one for one in known if one.kind is JobKind.REST]
     return any(one.job_id > job.job_id and one.state is JobState.DONE for one in rests)
 
 
