@@ -205,12 +205,9 @@ class Tracker:
             base_from=fork,
             select=Select.ALL,
         )
-        self._measure(project, mirror, full, None, ())
-        base = self.bases.nearest(project, mirror, target)
-        known = self.database.find_run(project.name, fork)
-        if base is None and known is not None and not known.complete:
+        if not self._measure(project, mirror, full, None, ()).complete:
             return None, (f"{fork[:10]} is no baseline, as not all of its tests could run.",)
-        return base, ()
+        return self.bases.nearest(project, mirror, target), ()
 
     def _measure(
         self,
